@@ -1,0 +1,227 @@
+"""What reaches the cloud core and what it answers: requests, people's commands, effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+# --- inputs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An HTTP request as the shell parsed it."""
+
+    id: int
+    """Names the request in a later ``Respond``."""
+    method: str
+    path: str
+    """Without the query string."""
+    query: Mapping[str, str] = _EMPTY
+    headers: Mapping[str, str] = _EMPTY
+    """Lower-case names."""
+    body: Any = None
+    """Parsed JSON; ``{}`` where the content type was not JSON (``WIRE.md``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired:
+    """``next_deadline_ms()`` was reached: everything due is consumed now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service of a release."""
+
+    name: str
+    image: str
+    """Location with digest."""
+    labels: Mapping[str, str] = _EMPTY
+    environment: Mapping[str, str] = _EMPTY
+    composition: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    contract: Mapping[str, Any] | None = None
+    """Container contract (``requires``), sent to the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateFleet:
+    name: str
+    uuid: str
+    device_type: str = "raspberrypi4-64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRelease:
+    """A finished release; ``track``: the fleet follows it at once."""
+
+    fleet: str
+    """Name of the fleet."""
+    commit: str
+    services: tuple[ServiceSpec, ...]
+    track: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackRelease:
+    fleet: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddKey:
+    """A key, and what it may do.  ``owner``: fleet name (provisioning), user (user), uuid (device)."""
+
+    key: str
+    kind: Literal["provisioning", "user", "vpn", "device"]
+    owner: str
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preregister:
+    """A person registers a device before it boots (``balena device register`` / config download)."""
+
+    uuid: str
+    name: str
+    fleet: str
+    api_key: str
+    device_type: str = "raspberrypi4-64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinDevice:
+    uuid: str
+    commit: str | None
+    """``None``: track the fleet again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveDevice:
+    uuid: str
+    fleet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVariable:
+    """A configuration variable; ``value=None`` deletes it."""
+
+    level: Literal["device", "fleet"]
+    target: str
+    """uuid or fleet name."""
+    name: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFrozen:
+    uuid: str
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetActive:
+    """A person deactivates a device (or undoes it)."""
+
+    uuid: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteDevice:
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteDevice:
+    """A direct write of device fields through the resource API (OData PATCH)."""
+
+    uuid: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReplied:
+    """The device's supervisor API answered (or not) a ``CallDevice``."""
+
+    call: int
+    status: int | None
+    """``None``: no answer in time."""
+    body: Any
+
+
+Command = (
+    CreateFleet
+    | CreateRelease
+    | TrackRelease
+    | AddKey
+    | Preregister
+    | PinDevice
+    | MoveDevice
+    | SetVariable
+    | SetFrozen
+    | SetActive
+    | DeleteDevice
+    | WriteDevice
+)
+"""What a person or a script does; a refused one is answered with a ``Response`` of status >= 400."""
+
+Event = Request | TimerFired | DeviceReplied | Command
+
+
+# --- outputs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An HTTP answer; the shell serialises ``body`` (JSON value, or ``str`` as it is)."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = _EMPTY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChanged:
+    """A field people can see changed: stored or computed (``observe.FIELDS``)."""
+
+    uuid: str
+    field: str
+    old: Any
+    new: Any
+    cause: str
+    """Short words: ``heartbeat``, ``heartbeat window over``, ``state report``, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallDevice:
+    """Call the device's supervisor API through cloudlink; ``DeviceReplied`` follows."""
+
+    call: int
+    uuid: str
+    method: str
+    path: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Respond:
+    """The late answer to ``Request`` ``id`` (one that had to ask the device)."""
+
+    id: int
+    response: Response
+
+
+Effect = FieldChanged | CallDevice | Respond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one ``handle`` gave: the answer (``None``: later or nobody asked) and the effects."""
+
+    response: Response | None = None
+    effects: tuple[Effect, ...] = ()

@@ -1,0 +1,116 @@
+"""A compiled scenario: what every lab runs, with all times in integer milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cloud_stub.settings import CloudSettings, VpnSettings
+
+    from .verbs import Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """A place in a scenario file; line and column count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of the timeline."""
+
+    at_ms: int
+    id: str
+    """Anchor name: the step's ``id``, else its verb."""
+    verb: str
+    action: Action
+    """The verb's parameters, validated and in base units (ms, bytes, fractions)."""
+    devices: tuple[str, ...]
+    """Names of the devices it acts on, already selected (``on:``), sorted as in the fleet."""
+    where: Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """One simulated device."""
+
+    name: str
+    fleet: str
+    behaviour: str = "documented"
+    scripted: bool = False
+    """No agent: only the raw primitives (``heartbeat``, ``report``, …) act for it."""
+    fresh: bool = False
+    """Nothing registered, nothing preloaded."""
+    device_type: str = "raspberrypi4-64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSpec:
+    """The world's defaults for links and boards."""
+
+    latency_ms: int = 20
+    """One way."""
+    registry_bytes_per_second: int = 2_500_000
+    boot_ms: int = 25_000
+    """Power to supervisor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantifier:
+    """Over which devices an expectation speaks."""
+
+    mode: Literal["all", "any", "none", "at_least"] = "all"
+    fraction: float = 1.0
+    """Of the devices, for ``at_least`` (``for: "80%"``)."""
+    devices: tuple[str, ...] = ()
+    """The devices meant; empty: every one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """One line of ``expect``; windows are absolute, closed at both ends."""
+
+    kind: Literal["eventually", "always", "never", "sequence"]
+    text: str
+    """As written, on one line."""
+    condition: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """field → accepted values (one, unless a list was written); all fields at the same moment."""
+    sequence_field: str | None = None
+    sequence: tuple[Any, ...] = ()
+    from_ms: int = 0
+    until_ms: int | None = None
+    """``None``: the end of the run."""
+    quantifier: Quantifier = Quantifier()
+    where: Where = Where(line=1, column=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A compiled scenario file."""
+
+    name: str
+    about: str
+    spec: tuple[str, ...]
+    tags: tuple[str, ...]
+    file: Path
+    seed: int | None
+    cloud: CloudSettings
+    vpn: VpnSettings
+    links: LinkSpec
+    devices: tuple[DeviceSpec, ...]
+    release: Any
+    """The release the fleet starts on: a ``verbs.Release``."""
+    steps: tuple[Step, ...]
+    """Sorted by time; equal times in file order."""
+    end_ms: int
+    expectations: tuple[Expectation, ...]
+    hints: tuple[str, ...] = ()
+    """What ``fieldbeat check`` has to say that is not a mistake."""
