@@ -34,10 +34,19 @@ class Note(NamedTuple):
     text: str
 
 
+class Unmet(NamedTuple):
+    """What a step itself expected (``action … expect``) did not come."""
+
+    at_ms: int
+    device: str
+    text: str
+    line: int
+
+
 class History:
     """A recorded run, in the order it happened; times never go backwards."""
 
-    __slots__ = ("changes", "end_ms", "heartbeats", "initial", "marks", "notes")
+    __slots__ = ("changes", "end_ms", "heartbeats", "initial", "marks", "notes", "unmet")
 
     def __init__(self, devices: Mapping[str, Mapping[str, Any]]) -> None:
         self.initial: dict[str, Mapping[str, Any]] = dict(devices)
@@ -45,5 +54,6 @@ class History:
         self.changes: list[Change] = []
         self.marks: list[Mark] = []
         self.notes: list[Note] = []
+        self.unmet: list[Unmet] = []
         self.heartbeats = 0
         self.end_ms = 0

@@ -1,0 +1,113 @@
+"""What a packet meets between a device and the cloud: uplink, site firewall, impairments.
+
+A ``Link`` is a value: faults replace it, and a device without faults shares the one ``CLEAR``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Literal
+
+Channel = Literal["vpn", "api", "dns", "registry", "ntp"]
+CHANNELS: tuple[Channel, ...] = ("vpn", "api", "dns", "registry", "ntp")
+
+SYN_INSTANTS_MS = (0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000)
+"""When Linux tries a TCP connection again: 1 s, doubling (``tcp_syn_retries`` = 6)."""
+RETRANSMIT_MIN_MS = 200
+"""Linux' least retransmission time-out of an open TCP connection; doubles."""
+DNS_TIMEOUT_MS = 10_000
+"""A resolver's two tries of 5 s."""
+
+
+class Fate(Enum):
+    """What happens to a packet."""
+
+    PASS = "passes"
+    DROP = "vanishes"
+    REJECT = "is refused"
+    NO_ROUTE = "finds no route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A site firewall's rule against one channel."""
+
+    mode: Literal["drop", "reject"]
+    outward: bool = True
+    inward: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The state of one device's way to the cloud."""
+
+    latency_ms: int
+    """One way, without impairment."""
+    up: bool = True
+    """The uplink: cable or radio."""
+    rules: tuple[tuple[Channel, Rule], ...] = ()
+    """Sorted by channel, at most one each."""
+    extra_latency_ms: int = 0
+    jitter_ms: int = 0
+    loss: float = 0.0
+    rate_bytes_per_second: int | None = None
+    mtu: int | None = None
+    nat_timeout_ms: int | None = None
+    captive: bool = False
+    """A captive portal answers HTTP with its own page."""
+    dns: Literal["up", "down", "hang", "error"] = "up"
+
+    def block(self, channels: Iterable[Channel], rule: Rule) -> Link:
+        """This link with one more rule for each of ``channels``."""
+        rules = dict(self.rules)
+        rules.update(dict.fromkeys(channels, rule))
+        return replace(self, rules=tuple(sorted(rules.items())))
+
+    def allow(self, channels: Iterable[Channel]) -> Link:
+        """This link without rules for ``channels``."""
+        gone = set(channels)
+        return replace(self, rules=tuple(row for row in self.rules if row[0] not in gone))
+
+    def unimpaired(self) -> Link:
+        """This link in its best quality; uplink, firewall and portal stay."""
+        return replace(
+            self,
+            extra_latency_ms=0,
+            jitter_ms=0,
+            loss=0.0,
+            rate_bytes_per_second=None,
+            mtu=None,
+            nat_timeout_ms=None,
+        )
+
+    def impaired(self, **given: Any) -> Link:
+        """This link with those of the impairments changed that are not ``None``."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def fate(self, channel: Channel, *, outward: bool) -> Fate:
+        """What a packet of ``channel`` meets in one direction now."""
+        if not self.up:
+            return Fate.NO_ROUTE if outward else Fate.DROP
+        for name, rule in self.rules:
+            if name == channel and (rule.outward if outward else rule.inward):
+                return Fate.DROP if rule.mode == "drop" else Fate.REJECT
+        if self.loss >= 1.0:
+            return Fate.DROP
+        return Fate.PASS
+
+    @property
+    def plain(self) -> bool:
+        """Nothing but the base latency: no rule, no impairment, up."""
+        return (
+            self.up
+            and not self.rules
+            and not self.extra_latency_ms
+            and not self.jitter_ms
+            and not self.loss
+            and self.rate_bytes_per_second is None
+            and self.mtu is None
+            and not self.captive
+            and self.dns == "up"
+        )

@@ -1,0 +1,311 @@
+"""A scenario's verbs, carried out: each becomes a call of a machine, a link or the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agent.host_os import ProgressScript, ProgressStep, flasher, os_update
+from cloud_stub.messages import (
+    DeleteDevice,
+    PinDevice,
+    Response,
+    SetActive,
+    SetFrozen,
+    SetVariable,
+)
+
+from .. import verbs
+from ..history import Mark, Unmet
+from .cloudside import OPEN, FrontDoor
+from .links import Rule
+from .machines import Device
+from .releases import publish
+
+if TYPE_CHECKING:
+    from ..model import Step
+    from ..virtual import World
+
+OVERRIDE_VARIABLE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
+ACTION_PATHS = {
+    "reboot": "/supervisor/v1/reboot",
+    "restart": "/supervisor/v1/restart",
+    "shutdown": "/supervisor/v1/shutdown",
+    "purge": "/supervisor/v1/purge",
+    "update": "/supervisor/v1/update",
+    "blink": "/supervisor/v1/blink",
+}
+
+
+def carry_out(world: World, step: Step) -> None:
+    """Mark the step in the history and do it."""
+    now_ms = world.agenda.now_ms
+    world.history.marks.append(Mark(now_ms, step.id, describe(step.action), step.devices))
+    devices = [world.devices[name] for name in step.devices]
+    action = step.action
+    match action:
+        case verbs.End():
+            pass
+        case verbs.Firewall() | verbs.Network() | verbs.Impair() | verbs.CaptivePortal():
+            _change_links(world, devices, action)
+        case verbs.Dns():
+            for device in devices:
+                world.machines.set_link(device, replace(device.link, dns=action.state))
+        case verbs.Api() | verbs.Registry() | verbs.VpnServer() | verbs.CloudRestart():
+            _cloud_fault(world, action)
+        case verbs.Release():
+            publish(world, action, fleet=action.fleet or world.home_fleet)
+        case verbs.Heartbeat() | verbs.CloudlinkUp() | verbs.CloudlinkDown() | verbs.Report():
+            for device in devices:
+                _primitive(world, device, action)
+        case verbs.DoAction():
+            for device in devices:
+                _through_cloudlink(world, device, step, action)
+        case _:
+            for device in devices:
+                _on_device(world, device, action)
+
+
+def describe(action: Any) -> str:
+    """A verb with the parameters that were given, on one line."""
+    given = action.model_dump(exclude_unset=True, exclude={"do"}, by_alias=True)
+    words = ", ".join(f"{name}: {_short(value)}" for name, value in given.items())
+    return f"{action.do}({words})" if words else str(action.do)
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple | dict) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# --- links --------------------------------------------------------------------------------------
+
+
+def _change_links(
+    world: World,
+    devices: Iterable[Device],
+    action: verbs.Firewall | verbs.Network | verbs.Impair | verbs.CaptivePortal,
+) -> None:
+    for device in devices:
+        link = device.link
+        match action:
+            case verbs.Firewall():
+                if action.block is not None:
+                    rule = Rule(
+                        mode=action.mode,
+                        outward=action.direction != "in",
+                        inward=action.direction != "out",
+                    )
+                    link = link.block(action.block, rule)
+                else:
+                    link = link.allow(action.allow or ())
+            case verbs.Network():
+                link = replace(link, up=action.state == "up")
+            case verbs.CaptivePortal():
+                link = replace(link, captive=action.state == "on")
+            case verbs.Impair():
+                if action.clear:
+                    link = link.unimpaired()
+                link = link.impaired(
+                    extra_latency_ms=action.latency_ms,
+                    jitter_ms=action.jitter_ms,
+                    loss=action.loss,
+                    rate_bytes_per_second=action.rate_bytes_per_second,
+                    mtu=action.mtu,
+                    nat_timeout_ms=action.nat_timeout_ms,
+                )
+        world.machines.set_link(device, link)
+
+
+# --- the cloud's side ---------------------------------------------------------------------------
+
+
+def _cloud_fault(
+    world: World, action: verbs.Api | verbs.Registry | verbs.VpnServer | verbs.CloudRestart
+) -> None:
+    match action:
+        case verbs.Api():
+            door = FrontDoor(
+                state=action.state,
+                status=action.status,
+                retry_after_s=_seconds(action.retry_after_ms),
+                latency_ms=action.latency_ms,
+                share=action.share,
+            )
+            world.cloudside.door = OPEN if door.open else door
+        case verbs.Registry():
+            world.set_registry(action.state, action.status)
+        case verbs.CloudRestart():
+            world.cloudside.restart(action.down_for_ms)
+        case verbs.VpnServer():
+            names = [action.name] if action.name else sorted(world.tunnels.hosts)
+            for name in names:
+                _vpn_server(world, name, action.state)
+
+
+def _vpn_server(world: World, name: str, state: str) -> None:
+    tunnels = world.tunnels
+    known = tunnels.hosts.get(name)
+    match state:
+        case "up":
+            if known is not None and known.state in ("hang", "error"):
+                known.state = "up"
+            elif known is None or known.state == "down":
+                tunnels.start_server(name)
+        case "killed":
+            if known is not None:
+                tunnels.kill_server(name)
+        case "down":
+            if known is not None:
+                tunnels.stop_server(name)
+        case "hang" | "error":
+            if known is not None:
+                known.state = state
+
+
+def _seconds(span_ms: int | None) -> int | None:
+    return None if span_ms is None else -(-span_ms // 1_000)
+
+
+# --- a device -----------------------------------------------------------------------------------
+
+
+def _on_device(world: World, device: Device, action: Any) -> None:
+    machines = world.machines
+    match action:
+        case verbs.PowerOn():
+            machines.power_on(device)
+        case verbs.PowerOff():
+            machines.power_off(device)
+        case verbs.Reboot():
+            machines.reboot(device)
+        case verbs.Supervisor():
+            machines.supervisor(device, action.state)
+        case verbs.Service():
+            machines.misbehave(device, action.name, action.state)
+        case verbs.Disk():
+            if action.state is not None:
+                machines.set_disk(device, action.state)
+        case verbs.Undervolt():
+            machines.measure(device, {"is_undervolted": action.state == "on"})
+        case verbs.Clock():
+            machines.set_clock(
+                device, shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms
+            )
+        case verbs.HandoverComplete():
+            machines.handover_complete(device, action.service)
+        case verbs.Lock():
+            _lock(world, device, action)
+        case verbs.Config():
+            by_device = action.level == "device"
+            target = device.uuid or "" if by_device else action.fleet or device.spec.fleet
+            variable = SetVariable(
+                level=action.level, target=target, name=action.name, value=action.value
+            )
+            world.tell(variable, device)
+        case verbs.Pin():
+            world.tell(PinDevice(uuid=device.uuid or "", commit=action.commit), device)
+        case verbs.Account():
+            _account(world, device, action.set)
+        case verbs.Preregister():
+            world.preregister(device, preload=action.release)
+        case verbs.Provision():
+            world.provision(device, preload=action.release)
+        case verbs.PostProvision():
+            steps = flasher()
+            span = action.flash_time_ms // max(1, len(steps.steps) - 1)
+            paced = [replace(step, after_ms=span if step.after_ms else 0) for step in steps.steps]
+            world.flash(device, ProgressScript(steps=tuple(paced), ends_with="power_off"))
+        case verbs.OsUpdate():
+            machines.run_host_program(device, _os_script(action), os_version=action.version)
+        case _:
+            raise AssertionError(f"no such verb: {action!r}")
+
+
+def _os_script(action: verbs.OsUpdate) -> ProgressScript:
+    steps, wait = [], 0
+    for stage in action.steps:
+        steps.append(ProgressStep(after_ms=wait, state=stage.state, progress=stage.progress))
+        wait = stage.lasts_ms
+    return replace(os_update(tuple(steps)), linger_ms=wait)
+
+
+def _lock(world: World, device: Device, action: verbs.Lock) -> None:
+    if action.state is not None:
+        world.machines.user_lock(device, action.service, hold=action.state == "hold")
+    if action.override is not None:
+        variable = SetVariable(
+            level="device",
+            target=device.uuid or "",
+            name=OVERRIDE_VARIABLE,
+            value="1" if action.override else "0",
+        )
+        world.tell(variable, device)
+    if action.force:
+        world.ask_device(device, "/supervisor/v1/update", {"force": True}, lambda _: None)
+
+
+def _account(world: World, device: Device, standing: str) -> None:
+    uuid = device.uuid or ""
+    match standing:
+        case "frozen" | "thawed":
+            world.tell(SetFrozen(uuid=uuid, frozen=standing == "frozen"), device)
+        case "active" | "deactivated":
+            world.tell(SetActive(uuid=uuid, active=standing == "active"), device)
+        case _:
+            world.tell(DeleteDevice(uuid=uuid), device)
+
+
+# --- through cloudlink, and raw primitives ------------------------------------------------------
+
+
+def _through_cloudlink(
+    world: World, device: Device, step: Step, action: verbs.DoAction
+) -> None:
+    def judge(response: Response) -> None:
+        text = f"{action.name} answered {response.status}"
+        world.cloudside.note(device.name, text)
+        wanted = action.expect
+        good = (
+            wanted is None
+            or (wanted == "ok" and response.status < 300)
+            or wanted == response.status
+        )
+        if not good:
+            body = response.body if isinstance(response.body, str) else ""
+            detail = f"{text}{f' ({body})' if body else ''}, expected {wanted}"
+            world.history.unmet.append(
+                Unmet(world.agenda.now_ms, device.name, detail, step.where.line)
+            )
+
+    body = {"force": True} if action.force else {}
+    world.ask_device(device, ACTION_PATHS[action.name], body, judge)
+
+
+def _primitive(world: World, device: Device, action: Any) -> None:
+    note: Callable[[str], None] = lambda text: world.cloudside.note(device.name, text)  # noqa: E731
+    match action:
+        case verbs.Heartbeat():
+            status = world.as_device(device, "GET", f"/device/v3/{device.uuid}/state", None)
+            note(f"heartbeat answered {status}")
+        case verbs.Report():
+            body = {device.uuid: _with_names(action.body, world.fleet_uuid(device.spec.fleet))}
+            status = world.as_device(device, "PATCH", "/device/v3/state", body)
+            note(f"report answered {status}")
+        case verbs.CloudlinkUp() | verbs.CloudlinkDown():
+            word = "connect" if isinstance(action, verbs.CloudlinkUp) else "disconnect"
+            status = world.as_vpn(action.service, f"/services/vpn/client-{word}", device)
+            note(f"client-{word} by {action.service} answered {status}")
+
+
+def _with_names(value: Any, fleet_uuid: str) -> Any:
+    """The body with ``$APP`` replaced by the fleet's uuid."""
+    if isinstance(value, dict):
+        return {
+            (fleet_uuid if name == "$APP" else name): _with_names(item, fleet_uuid)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_names(item, fleet_uuid) for item in value]
+    return value

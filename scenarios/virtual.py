@@ -1,0 +1,231 @@
+"""The virtual lab: a scenario run in simulated time, the same bytes for the same file and seed.
+
+``World`` is the composition root: it sets up the cloud, the VPN servers and the fleet as a scenario
+says, enters the steps on the agenda, and lets everything happen.  Nobody here knows an expectation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agent.config import Persisted
+from cloud_stub.messages import AddKey, CreateFleet, Event, Request, Response
+from cloud_stub.messages import Preregister as CloudPreregister
+from cloud_stub.observe import FIELDS
+
+from .board import Catalog
+from .errors import LabError
+from .history import History
+from .simulation.agenda import RANK_STEP, Agenda
+from .simulation.cloudside import CloudSide, Failure
+from .simulation.exchanges import Exchanges
+from .simulation.machines import Device, Machines
+from .simulation.releases import images_of, publish
+from .simulation.steps import carry_out
+from .simulation.tunnels import Tunnels
+from .streams import digest
+
+if TYPE_CHECKING:
+    from agent.host_os import ProgressScript
+
+    from .model import Scenario
+
+VPN_SERVERS = ("vpn1",)
+"""Running at the start; ``vpn_server: {state: up, name: vpn2}`` adds more."""
+
+
+class World:
+    """A fleet, its cloud and everything between, at one simulated instant."""
+
+    def __init__(self, scenario: Scenario, *, seed: int, shortcut: bool = True) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.agenda = Agenda()
+        blank: dict[str, Any] = dict.fromkeys(FIELDS)
+        self.history = History({spec.name: blank for spec in scenario.devices})
+        self.cloudside = CloudSide(scenario.cloud, self.agenda, self.history)
+        self.exchanges = Exchanges(self.agenda, self.cloudside)
+        self.tunnels = Tunnels(self.agenda, self.cloudside, scenario.vpn, self._key("vpn"))
+        self.catalog = Catalog()
+        self.machines = Machines(self, shortcut=shortcut)
+        self.devices: dict[str, Device] = {}
+        self.home_fleet = scenario.devices[0].fleet
+        self._instances: dict[str, int] = {}
+        self._requests = 0
+        self._set_up()
+
+    # --- setting up ------------------------------------------------------------------------------
+
+    def _set_up(self) -> None:
+        self.cloudside.connect(self._call_device)
+        for kind in ("user", "vpn"):
+            self.command(AddKey(key=self._key(kind), kind=kind, owner="admin"))
+        for fleet in sorted({spec.fleet for spec in self.scenario.devices}):
+            self.command(CreateFleet(name=fleet, uuid=self.fleet_uuid(fleet)))
+            key = self._key("provisioning", fleet)
+            self.command(AddKey(key=key, kind="provisioning", owner=fleet))
+            publish(self, self.scenario.release, fleet=fleet)
+        for name in VPN_SERVERS:
+            self.tunnels.start_server(name)
+        for number, spec in enumerate(self.scenario.devices):
+            device = Device(spec, number, self.machines, seed=self.seed)
+            self.devices[spec.name] = device
+            if spec.fresh:
+                self.provision(device, preload=None)
+            else:
+                self.preregister(device, preload=self.scenario.release.commit)
+        self._steps()
+
+    def _steps(self) -> None:
+        times = {step.at_ms for step in self.scenario.steps}
+        self.machines.step_times = sorted({*times, self.scenario.end_ms}, reverse=True)
+        for step in self.scenario.steps:
+            self.agenda.at(step.at_ms, RANK_STEP, carry_out, self, step)
+
+    def _key(self, *what: str) -> str:
+        return digest("key", self.seed, *what)
+
+    def fleet_uuid(self, fleet: str) -> str:
+        """A fleet's uuid follows from its name."""
+        return digest("fleet", fleet)
+
+    def preregister(self, device: Device, *, preload: str | None) -> None:
+        """A person registers the device; its disk gets the keys, and a release if one is named."""
+        spec = device.spec
+        uuid, key = digest("uuid", self.seed, spec.name), self._key("device", spec.name)
+        self._known(device, uuid, key)
+        command = CloudPreregister(
+            uuid=uuid, name=spec.name, fleet=spec.fleet, api_key=key, device_type=spec.device_type
+        )
+        self.tell(command, device)
+        persisted = Persisted(
+            uuid=uuid,
+            device_api_key=key,
+            registered_at_ms=self.agenda.now_ms,
+            application_id=self.cloudside.cloud.fleet_id(spec.fleet),
+            target=self._preloaded(uuid) if preload else None,
+        )
+        self._write_disk(device, persisted, preload)
+        self.machines.identify(device)
+        self.history.initial[spec.name] = (
+            self.cloudside.view(uuid) if not self.agenda.now_ms else self.history.initial[spec.name]
+        )
+
+    def provision(self, device: Device, *, preload: str | None) -> None:
+        """The device's disk gets an image of its fleet, with the provisioning key."""
+        persisted = Persisted(
+            provisioning_key=self._key("provisioning", device.spec.fleet),
+            application_id=self.cloudside.cloud.fleet_id(device.spec.fleet),
+        )
+        self._write_disk(device, persisted, preload)
+
+    def _write_disk(self, device: Device, persisted: Persisted, preload: str | None) -> None:
+        images: tuple[str, ...] = ()
+        if preload == self.scenario.release.commit:
+            images = tuple(images_of(device.spec.fleet, self.scenario.release))
+        self.machines.flash_disk(device, persisted, images)
+
+    def _preloaded(self, uuid: str) -> Mapping[str, Any]:
+        """``apps.json``: the device's part of the target state, without configuration."""
+        response = self._ask("GET", f"/device/v3/{uuid}/state", self._key("user"), None)
+        state: Mapping[str, Any] = response.body[uuid]
+        return {**state, "config": {}}
+
+    def flash(self, device: Device, script: ProgressScript) -> None:
+        """Boot a flasher medium: a registered device writes its internal disk and powers off."""
+        if device.uuid is None:
+            self.preregister(device, preload=None)
+        self.machines.run_host_program(device, script, os_version=None)
+
+    def _known(self, device: Device, uuid: str, key: str) -> None:
+        device.uuid, device.key = uuid, key
+        self.cloudside.names[uuid] = device.name
+
+    # --- what steps do ---------------------------------------------------------------------------
+
+    def command(self, event: Event) -> None:
+        """A person's command that the set-up depends on: it must be accepted."""
+        response = self.cloudside.tell(event)
+        if response is not None and response.status >= 400:
+            raise LabError(f"the cloud refused {event!r}: {response.status} {response.body}")
+
+    def tell(self, event: Event, device: Device) -> None:
+        """A person's command about a device; a refusal is worth a note."""
+        response = self.cloudside.tell(event)
+        if response is not None and response.status >= 400:
+            text = f"{type(event).__name__} answered {response.status} {response.body or ''}"
+            self.cloudside.note(device.name, text.strip())
+
+    def ask_device(
+        self,
+        device: Device,
+        path: str,
+        body: Mapping[str, Any],
+        judge: Callable[[Response], None],
+    ) -> None:
+        """What the dashboard does: an action of a person, through the API and cloudlink."""
+
+        def answered(response: Response | Failure) -> None:
+            judge(response if isinstance(response, Response) else Response(status=504))
+
+        request = self._request(
+            "POST", path, self._key("user"), {"uuid": device.uuid, "method": "POST", "data": body}
+        )
+        self.cloudside.submit(request, None, answered)
+
+    def as_device(self, device: Device, method: str, path: str, body: Any) -> int:
+        """A raw request with a scripted device's key; the status of the answer."""
+        response = self._ask(method, path, device.key or "", body)
+        if method == "GET" and response.status in (200, 304):
+            self.history.heartbeats += 1
+        return response.status
+
+    def as_vpn(self, service: str, path: str, device: Device) -> int:
+        """A raw request of a VPN service instance, registered when it first speaks."""
+        key = self._key("vpn")
+        if service not in self._instances:
+            made = self._ask("POST", "/v7/service_instance", key, {})
+            self._instances[service] = made.body["id"]
+        body = {"uuids": [device.uuid], "serviceId": self._instances[service]}
+        return self._ask("POST", path, key, body).status
+
+    def _ask(self, method: str, path: str, key: str, body: Any) -> Response:
+        response = self.cloudside.tell(self._request(method, path, key, body))
+        assert response is not None
+        return response
+
+    def _request(self, method: str, path: str, key: str, body: Any) -> Request:
+        self._requests += 1
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        number = -1_000_000_000 - self._requests
+        return Request(id=number, method=method, path=path, headers=headers, body=body)
+
+    def _call_device(self, call: Any) -> None:
+        name = self.cloudside.names.get(call.uuid)
+        self.tunnels.call_device(self.devices.get(name) if name else None, call)
+
+    def set_registry(self, state: str, status: int) -> None:
+        """The registry's health, for every board."""
+        self.machines.registry_fault = None if state == "up" else (state, status)
+        for device in self.devices.values():
+            self.machines.refresh_registry(device)
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run(self) -> History:
+        """Let everything up to the scenario's end happen."""
+        self.agenda.run(self.scenario.end_ms, self.machines)
+        self.history.end_ms = self.scenario.end_ms
+        return self.history
+
+
+def run_virtual(scenario: Scenario, *, seed: int) -> History:
+    """Run a compiled scenario; the same scenario and seed give the same history.
+
+    Raises:
+        LabError: the scenario asks for what this lab cannot do.
+    """
+    return World(scenario, seed=seed).run()
+
+
