@@ -1,0 +1,173 @@
+"""The sections of a scenario file as models; ``verbs`` has the steps.
+
+The same models check a file and give the JSON Schema, so every field says what it means.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .quantities import Listed, Ms, PositiveMs, Rate, Text
+from .verbs import Release
+
+MOST_DEVICES = 1_000_000
+
+Moment = Annotated[str | Literal[0], Field(description="A moment: power_on, blocked + 2m, 30m.")]
+"""An expression with anchors, resolved by the compiler."""
+Words = Annotated[tuple[str, ...], Listed]
+"""A word or a list of words."""
+
+
+class Section(BaseModel):
+    """What all sections share."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class CloudSection(Section):
+    """The cloud's settings; a silent file has the real cloud's values."""
+
+    profile: Literal["balena-cloud", "open-balena"] | None = None
+    """``balena-cloud``: as documented; ``open-balena``: the open-source API as it runs."""
+    default_poll_interval_ms: PositiveMs | None = Field(default=None, alias="poll_interval")
+    """Default poll interval, and the least one a configuration variable can set."""
+    heartbeat_timeout_ms: Ms | None = Field(default=None, alias="heartbeat_timeout")
+    """From heartbeat ``timeout`` to ``offline``."""
+    metrics_gap_ms: Ms | None = Field(default=None, alias="metrics_gap")
+    """Reports of metrics alone are stored at most this often."""
+    progress_gap_ms: Ms | None = Field(default=None, alias="progress_gap")
+    """Download progress of a service is stored at most this often."""
+    notify_delay_ms: Ms | None = Field(default=None, alias="notify_delay")
+    """Before a changed target state is pushed through cloudlink."""
+    device_request_timeout_ms: PositiveMs | None = Field(
+        default=None, alias="device_request_timeout"
+    )
+    """How long an immediate action waits for the device."""
+    ping_interval_ms: PositiveMs | None = Field(default=None, alias="vpn_ping_interval")
+    """Between two pings of the VPN server."""
+    client_timeout_ms: PositiveMs | None = Field(default=None, alias="vpn_client_timeout")
+    """Silence after which the device gives up its tunnel."""
+    server_timeout_ms: PositiveMs | None = Field(default=None, alias="vpn_server_timeout")
+    """Silence after which the VPN server gives up a tunnel."""
+    report_period_ms: PositiveMs | None = Field(default=None, alias="vpn_report_period")
+    """The VPN server reports to the API at most this often."""
+
+
+class FleetSection(Section):
+    """The devices."""
+
+    devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None = None
+    """How many; default 1."""
+    names: Annotated[Words | None, Field(min_length=1)] = None
+    """Their names, in order; default device-1, device-2, …"""
+    fresh: bool = False
+    """Nothing registered and nothing preloaded; otherwise the devices are preregistered."""
+    behaviour: Literal["documented", "supervisor-19"] = "documented"
+    """``supervisor-19``: with the real program's differences from its documentation."""
+    scripted: bool = False
+    """No agent: only heartbeat, cloudlink_up, cloudlink_down and report act for the devices."""
+    device_type: str = "raspberrypi4-64"
+    """The board's slug."""
+    release: Release = Release(commit="r1")
+    """The release the fleet starts on."""
+
+    @field_validator("release", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """A bare commit, and a release without one, take the defaults for the rest."""
+        if isinstance(value, dict):
+            return {"commit": "r1", **value}
+        return {"commit": value} if isinstance(value, str | int | float) else value
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        names = self.names
+        if names is not None:
+            if self.devices not in (None, len(names)):
+                raise ValueError(f"devices is {self.devices}, but {len(names)} names are given")
+            if "" in names:
+                raise ValueError("a device's name is empty")
+        return self
+
+
+class LinksSection(Section):
+    """The devices' links and boards."""
+
+    latency_ms: Ms | None = Field(default=None, alias="latency")
+    """One way, to everything in the cloud."""
+    registry_bytes_per_second: Rate | None = Field(default=None, alias="registry_rate")
+    """How fast images are downloaded."""
+    boot_ms: PositiveMs | None = Field(default=None, alias="boot_time")
+    """From power to supervisor."""
+
+
+class StepHead(Section):
+    """What every step of a timeline may say beside its verb's parameters."""
+
+    at: Moment
+    """When: 90s, 1h30m, poll_interval + 5s, or an earlier step's id ± a duration."""
+    id: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")] | None = None
+    """Anchor name for expectations; default: the verb."""
+    on: Annotated[Words | None, Field(min_length=1)] = None
+    """The devices: names, or a share ("30%": the first of the fleet); default: all."""
+
+
+class ExpectLine(Section):
+    """One expectation: exactly one of eventually, always, never, sequence."""
+
+    eventually: dict[str, Any] | None = None
+    """field: value pairs that hold together at some moment of the window; a list is any of them."""
+    always: dict[str, Any] | None = None
+    """Pairs that hold together during the whole window."""
+    never: dict[str, Any] | None = None
+    """Pairs that hold together at no moment of the window."""
+    sequence: dict[str, Any] | None = None
+    """One field and exactly the values it takes in the window, repeats folded."""
+    after: Moment | None = None
+    """The window's start; default: the run's."""
+    from_: Moment | None = Field(default=None, alias="from")
+    """The same as ``after``."""
+    within: str | Literal[0] | None = None
+    """The window's length."""
+    until: Moment | None = None
+    """The window's end; default: the run's."""
+    for_: Words | None = Field(default=None, alias="for")
+    """all, any, none, a share ("80%": at least), or names of devices; default: all."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kinds = [k for k in ("eventually", "always", "never", "sequence") if k in self.model_fields_set]
+        if len(kinds) != 1:
+            raise ValueError("say exactly one of eventually, always, never, sequence")
+        if not getattr(self, kinds[0]):
+            raise ValueError(f"{kinds[0]} says no field: write {{overall_status: operational}}")
+        if self.after is not None and self.from_ is not None:
+            raise ValueError("after and from mean the same, say one")
+        if self.within is not None and self.until is not None:
+            raise ValueError("within and until both end the window, say one")
+        return self
+
+
+class Head(Section):
+    """The top of a file: what it is called and what it is about."""
+
+    scenario: Text = Field(min_length=1, max_length=120)
+    """The scenario's name."""
+    about: str = ""
+    """What happens, in a sentence or two."""
+    spec: Words = ()
+    """Ids of the sentences of the specification it pins."""
+    tags: Words = ()
+    """Words to select scenarios by (``-k``)."""
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Of all randomness; ``--seed`` wins."""
+    include: Words = ()
+    """Fragment files, relative to this one, with timeline, expect, cloud, fleet or links."""
+
+
+PARTS = ("cloud", "fleet", "links", "timeline", "expect")
+"""The keys of a file beside those of ``Head``; a fragment may hold these and ``include``."""
