@@ -62,7 +62,9 @@ class Mistakes:
         """Raise ``InputErrors`` if there are any, in the order of the lines."""
         if self.found:
             unique = {str(error): error for error in self.found}
-            order = sorted(unique.values(), key=lambda e: (e.file or "", e.line or 0, e.column or 0))
+            order = sorted(
+                unique.values(), key=lambda e: (e.file or "", e.line or 0, e.column or 0)
+            )
             raise InputErrors(order)
 
     def validate(

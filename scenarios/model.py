@@ -21,6 +21,12 @@ class Where:
 
     line: int
     column: int
+    file: Path | None = None
+    """The included fragment it stands in; ``None``: the scenario file itself."""
+
+    def in_file(self, file: Path) -> Where:
+        """The same place, said of a fragment."""
+        return Where(line=self.line, column=self.column, file=file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,7 @@ class LinkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantifier:
-    """Over which devices an expectation speaks."""
+    """Over which devices an expectation speaks; a list of names is ``all`` of those."""
 
     mode: Literal["all", "any", "none", "at_least"] = "all"
     fraction: float = 1.0

@@ -140,7 +140,9 @@ class ExpectLine(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kinds = [k for k in ("eventually", "always", "never", "sequence") if k in self.model_fields_set]
+        kinds = [
+            k for k in ("eventually", "always", "never", "sequence") if k in self.model_fields_set
+        ]
         if len(kinds) != 1:
             raise ValueError("say exactly one of eventually, always, never, sequence")
         if not getattr(self, kinds[0]):

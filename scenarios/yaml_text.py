@@ -287,13 +287,19 @@ class _Values:
         found: dict[str, Any] = {}
         for key_node, value_node in pairs:
             if key_node.items is not None or key_node.pairs is not None:
-                raise _at(key_node.where, self.path, "a key must be one word", "is a quote missing?")
+                raise _at(
+                    key_node.where, self.path, "a key must be one word", "is a quote missing?"
+                )
             key = _key(key_node.value)
             below = (*path, key)
             if key in found:
                 first = self.key_places[below].line
                 self.repeated.append(
-                    _at(key_node.where, self.path, f"'{key}' is written twice (first in line {first})")
+                    _at(
+                        key_node.where,
+                        self.path,
+                        f"'{key}' is written twice (first in line {first})",
+                    )
                 )
                 continue
             self.key_places[below] = key_node.where
