@@ -10,6 +10,11 @@ from typing import Any, Literal
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
+def _empty() -> Mapping[str, str]:
+    """The shared empty mapping; a factory, as Python 3.11 takes a mapping proxy for mutable."""
+    return _EMPTY
+
+
 # --- inputs -------------------------------------------------------------------------------------
 
 
@@ -22,8 +27,8 @@ class Request:
     method: str
     path: str
     """Without the query string."""
-    query: Mapping[str, str] = _EMPTY
-    headers: Mapping[str, str] = _EMPTY
+    query: Mapping[str, str] = field(default_factory=_empty)
+    headers: Mapping[str, str] = field(default_factory=_empty)
     """Lower-case names."""
     body: Any = None
     """Parsed JSON; ``{}`` where the content type was not JSON (``WIRE.md``)."""
@@ -41,8 +46,8 @@ class ServiceSpec:
     name: str
     image: str
     """Location with digest."""
-    labels: Mapping[str, str] = _EMPTY
-    environment: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = field(default_factory=_empty)
+    environment: Mapping[str, str] = field(default_factory=_empty)
     composition: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     contract: Mapping[str, Any] | None = None
     """Container contract (``requires``), sent to the device."""
@@ -182,7 +187,7 @@ class Response:
 
     status: int
     body: Any = None
-    headers: Mapping[str, str] = _EMPTY
+    headers: Mapping[str, str] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
