@@ -105,7 +105,7 @@ class _Judge:
         quantifier = self.expectation.quantifier
         devices = quantifier.devices or self.index.names
         findings = [self._one(device) for device in devices]
-        counts = {outcome: 0 for outcome in Outcome}
+        counts = dict.fromkeys(Outcome, 0)
         for finding in findings:
             counts[finding.outcome] += 1
         outcome = self._quantified(counts)
@@ -212,6 +212,7 @@ class _Judge:
         seen = f"{last} at {human(self.until_ms)}, the end of the window"
         if not self.reached:
             seen = f"{last} at {human(self.until_ms)}, the end of the run"
+            return finding._replace(seen=seen)
         return finding._replace(seen=seen, nearest=self._nearest(device))
 
     def _values(self, device: str, at_ms: int) -> str:

@@ -1,0 +1,103 @@
+"""Why an expectation did not hold: the events around the deciding moment, and lanes over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .mistakes import shown
+from .series import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .checks import Finding
+    from .history import Change, History
+    from .model import Expectation
+
+BEFORE, AFTER = 6, 4
+"""Events told before and after the deciding moment."""
+DATES = frozenset(
+    {
+        *("changed_api_heartbeat_state_on__date", "last_connectivity_event", "last_vpn_event"),
+        "last_update_status_event",
+    }
+)
+"""Fields that only say when another changed."""
+_SHADOWS = frozenset({*DATES, "is_online", "status_display", "is_managed_by__service_instance"})
+"""Fields that add nothing beside another that changed with them."""
+
+
+class Event(NamedTuple):
+    """Something that happened to a device."""
+
+    at_ms: int
+    kind: str
+    """``step``, ``change`` or ``note``."""
+    text: str
+
+
+class Stretch(NamedTuple):
+    """A value of a field and how long it lasted."""
+
+    from_ms: int
+    until_ms: int
+    value: object
+
+
+def events_of(history: History, device: str) -> list[Event]:
+    """What happened to a device, in the order of time: steps first, then changes, then notes."""
+    found = [
+        Event(mark.at_ms, "step", f"{mark.text or mark.id}")
+        for mark in history.marks
+        if device in mark.devices or not mark.devices
+    ]
+    found.extend(_changes(change for change in history.changes if change.device == device))
+    found.extend(
+        Event(note.at_ms, "note", note.text) for note in history.notes if note.device == device
+    )
+    return sorted(found, key=lambda event: event.at_ms)
+
+
+def _changes(changes: Iterator[Change]) -> Iterator[Event]:
+    """One event for the changes of one instant and cause."""
+    at_ms, cause, parts = -1, "", list[str]()
+    for change in changes:
+        if change.field in _SHADOWS:
+            continue
+        if parts and (change.at_ms, change.cause) != (at_ms, cause):
+            yield Event(at_ms, "change", f"{', '.join(parts)}  ({cause})")
+            parts = []
+        at_ms, cause = change.at_ms, change.cause
+        parts.append(f"{change.field} {shown(change.old)} → {shown(change.new)}")
+    if parts:
+        yield Event(at_ms, "change", f"{', '.join(parts)}  ({cause})")
+
+
+def around(events: Sequence[Event], at_ms: int) -> list[Event]:
+    """The events next to a moment."""
+    before = [event for event in events if event.at_ms <= at_ms][-BEFORE:]
+    return before + [event for event in events if event.at_ms > at_ms][:AFTER]
+
+
+def deciding_ms(expectation: Expectation, finding: Finding, end_ms: int) -> int:
+    """The moment to look at."""
+    if finding.at_ms is not None:
+        return finding.at_ms
+    return end_ms if expectation.until_ms is None else min(expectation.until_ms, end_ms)
+
+
+def fields_of(expectation: Expectation) -> tuple[str, ...]:
+    """The fields an expectation speaks of."""
+    if expectation.sequence_field is not None:
+        return (expectation.sequence_field,)
+    return tuple(expectation.condition)
+
+
+def lane(index: Index, device: str, name: str) -> list[Stretch]:
+    """A field over the whole run."""
+    series = index.of(device, name)
+    ends = [*series.times[1:], index.end_ms]
+    return [
+        Stretch(since, until, value)
+        for since, until, value in zip(series.times, ends, series.values, strict=True)
+    ]

@@ -1,0 +1,173 @@
+"""What people read in the terminal: verdicts, and for each that did not hold the whole story."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .checks import Outcome
+from .durations import human
+from .evidence import around, deciding_ms, events_of, fields_of, lane
+from .mistakes import shown
+from .series import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .checks import Finding, Verdict
+    from .evidence import Stretch
+    from .model import Expectation
+    from .results import Row, ScenarioResult
+
+WIDTH = 64
+"""Columns of a text timeline."""
+_WORDS = {Outcome.PASS: "ok", Outcome.FAIL: "FAILED", Outcome.UNKNOWN: "UNKNOWN"}
+_WANTED = {"any": "on any device", "none": "on no device"}
+
+
+def headline(result: ScenarioResult) -> str:
+    """One line for a scenario."""
+    held = sum(row.passed for row in result.rows)
+    word = "ok    " if result.passed else "FAILED"
+    many = f", {len(result.scenario.devices)} devices" if len(result.scenario.devices) > 1 else ""
+    return (
+        f"{word}  {result.scenario.name}: {held} of {len(result.rows)} expectations held"
+        f" ({human(result.history.end_ms)} in {result.wall_seconds * 1000:.0f} ms{many})"
+    )
+
+
+def failure(result: ScenarioResult) -> Iterator[str]:
+    """The lines of every expectation of a scenario that did not hold, and how to see it again."""
+    for row in result.rows:
+        if not row.passed:
+            yield ""
+            yield from row_story(result, row)
+    yield ""
+    yield f"  again: {result.command}"
+
+
+def row_story(result: ScenarioResult, row: Row) -> Iterator[str]:
+    """What was expected, what was seen, the nearest miss and what happened around it."""
+    yield f"  {_WORDS[row.outcome]} {_place(result, row)}: {row.text}"
+    if row.verdict is None:
+        yield f"    seen      {row.detail}"
+        return
+    expectation = row.verdict.expectation
+    end_ms = result.history.end_ms
+    until_ms = end_ms if expectation.until_ms is None else expectation.until_ms
+    yield f"    window    {human(expectation.from_ms)} … {human(until_ms)}"
+    yield f"    expected  {wanted(expectation)}"
+    if len(result.scenario.devices) > 1:
+        yield f"    devices   {_counts(row.verdict)}"
+    if row.verdict.findings:
+        index = Index(result.history, fields_of(expectation))
+        for number, finding in enumerate(row.verdict.findings):
+            yield from _finding(result, expectation, finding, index, whole=number == 0)
+    else:
+        yield f"    seen      {row.detail}"
+
+
+def _place(result: ScenarioResult, row: Row) -> str:
+    where = row.verdict.expectation.where if row.verdict else None
+    file = where.file if where and where.file else result.scenario.file
+    return f"{file}:{row.line}"
+
+
+def _counts(verdict: Verdict) -> str:
+    parts = [f"{verdict.passed} held", f"{verdict.failed} did not"]
+    if verdict.unknown:
+        parts.append(f"{verdict.unknown} cannot be said")
+    return ", ".join(parts)
+
+
+def wanted(expectation: Expectation) -> str:
+    """What an expectation wants, in words."""
+    quantifier = expectation.quantifier
+    where = _WANTED.get(quantifier.mode, "")
+    if quantifier.mode == "at_least":
+        where = f"on at least {quantifier.fraction * 100:.6g}% of the devices"
+    elif quantifier.devices:
+        where = f"on {', '.join(quantifier.devices)}"
+    tail = f", {where}" if where else ""
+    if expectation.sequence_field is not None:
+        values = " → ".join(shown(value) for value in expectation.sequence)
+        return f"{expectation.sequence_field} goes exactly {values}{tail}"
+    pairs = [f"{name}: {_accepted(values)}" for name, values in expectation.condition.items()]
+    together = " at the same moment" if len(pairs) > 1 else ""
+    phrase = {
+        "eventually": f"at some moment {', '.join(pairs)}{together}",
+        "always": f"all the time {', '.join(pairs)}",
+        "never": f"at no moment {', '.join(pairs)}{together}",
+    }
+    return phrase.get(expectation.kind, "") + tail
+
+
+def _accepted(values: Sequence[object]) -> str:
+    return " or ".join(shown(value) for value in values)
+
+
+def _finding(
+    result: ScenarioResult, expectation: Expectation, finding: Finding, index: Index, *, whole: bool
+) -> Iterator[str]:
+    """One offending device."""
+    name = f"{finding.device}: " if len(result.scenario.devices) > 1 else ""
+    yield f"    seen      {name}{finding.seen}"
+    if finding.nearest:
+        yield f"    nearest   {name}{finding.nearest}"
+    if not whole:
+        return
+    at_ms = deciding_ms(expectation, finding, result.history.end_ms)
+    events = around(events_of(result.history, finding.device), at_ms)
+    if events:
+        yield f"    around {human(at_ms)} on {finding.device}"
+        width = max(len(human(event.at_ms)) for event in events)
+        for event in events:
+            mark = {"step": "▶", "change": "·", "note": " "}[event.kind]
+            yield f"      {human(event.at_ms):>{width}} {mark} {event.text}"
+    yield from timeline(expectation, index, finding.device)
+
+
+def timeline(expectation: Expectation, index: Index, device: str) -> Iterator[str]:
+    """The fields of an expectation over the run, to scale, with the window beneath."""
+    end_ms = index.end_ms
+    if end_ms <= 0:
+        return
+    names = fields_of(expectation)
+    margin = max(len(name) for name in names)
+    yield "    the whole run, to scale"
+    for name in names:
+        yield f"      {name:{margin}} {_lane_text(lane(index, device, name), end_ms)}"
+    first = _column(expectation.from_ms, end_ms)
+    until_ms = end_ms if expectation.until_ms is None else expectation.until_ms
+    last = max(_column(until_ms, end_ms), first + 1)
+    bar = f"{' ' * first}└{'─' * (last - first - 1)}┘"
+    yield f"      {'window':{margin}} {bar}"
+
+
+def _column(at_ms: int, end_ms: int) -> int:
+    return min(WIDTH, at_ms * WIDTH // end_ms)
+
+
+def _lane_text(stretches: Sequence[Stretch], end_ms: int) -> str:
+    """A lane: ``|value----|value--|``; a value that has no room shows its first letters."""
+    cells = [" "] * WIDTH
+    for stretch in stretches:
+        first = _column(stretch.from_ms, end_ms)
+        last = max(_column(stretch.until_ms, end_ms), min(first + 1, WIDTH))
+        room = last - first
+        if room <= 0:
+            continue
+        text = f"|{shown(stretch.value)}"[:room]
+        cells[first:last] = list(text.ljust(room, "-"))
+    return "".join(cells) + "|"
+
+
+def summary(results: Sequence[ScenarioResult], seed: int) -> str:
+    """The last line of a run."""
+    failed = sum(not result.passed for result in results)
+    rows = sum(len(result.rows) for result in results)
+    many = f"{len(results)} scenario{'s' if len(results) != 1 else ''}, {rows} expectations"
+    simulated = human(sum(result.history.end_ms for result in results))
+    wall = sum(result.wall_seconds for result in results)
+    if failed:
+        return f"{failed} of {many} failed (seed {seed})"
+    return f"{many}: all held ({simulated} simulated in {wall:.2f} s)"

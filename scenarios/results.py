@@ -1,0 +1,162 @@
+"""The result of a run, and the ``--json`` document (version 1; ``schemas/result.schema.json``).
+
+The document of the same files, seed and lab is the same byte for byte, but for ``wall_seconds``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .checks import Outcome, Verdict
+from .verbs import DoAction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .history import History
+    from .model import Scenario, Step
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One expectation as the reports show it: a line of ``expect`` or an action's own."""
+
+    kind: str
+    text: str
+    line: int
+    outcome: Outcome
+    detail: str
+    verdict: Verdict | None
+    """``None`` for an action."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it counts as held."""
+        return self.outcome is Outcome.PASS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioResult:
+    """One scenario, run and judged."""
+
+    scenario: Scenario
+    history: History
+    rows: tuple[Row, ...]
+    seed: int
+    devices_option: int | None
+    """``--devices``, as far as it was given."""
+    lab: str
+    wall_seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation held."""
+        return all(row.passed for row in self.rows)
+
+    @property
+    def command(self) -> str:
+        """The command that gives this result again."""
+        parts = ["fieldbeat", "run", str(self.scenario.file), "--seed", str(self.seed)]
+        if self.devices_option is not None:
+            parts += ["--devices", str(self.devices_option)]
+        if self.lab != "virtual":
+            parts += ["--lab", self.lab]
+        return shlex.join(parts)
+
+
+def rows_of(scenario: Scenario, history: History, verdicts: Sequence[Verdict]) -> tuple[Row, ...]:
+    """What was expected, in the order of the verdicts, then the actions that expect an answer."""
+    rows = [
+        Row(
+            kind=verdict.expectation.kind,
+            text=verdict.expectation.text,
+            line=verdict.expectation.where.line,
+            outcome=verdict.outcome,
+            detail=verdict.detail,
+            verdict=verdict,
+        )
+        for verdict in verdicts
+    ]
+    return (*rows, *_action_rows(scenario, history))
+
+
+def _action_rows(scenario: Scenario, history: History) -> Iterator[Row]:
+    """A row for each step whose action expects an answer."""
+    for step in scenario.steps:
+        if not isinstance(step.action, DoAction) or step.action.expect is None:
+            continue
+        unmet = [item for item in history.unmet if item.line == step.where.line]
+        detail = f"answered as expected on {_count(step)}"
+        if unmet:
+            others = f" (and {len(unmet) - 1} more devices)" if len(unmet) > 1 else ""
+            detail = f"{unmet[0].device}: {unmet[0].text}{others}"
+        yield Row(
+            kind="action",
+            text=f"action: {step.action.name}, expect: {step.action.expect}",
+            line=step.where.line,
+            outcome=Outcome.FAIL if unmet else Outcome.PASS,
+            detail=detail,
+            verdict=None,
+        )
+
+
+def _count(step: Step) -> str:
+    return f"{len(step.devices)} device{'s' if len(step.devices) != 1 else ''}"
+
+
+def document(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> dict[str, Any]:
+    """The result document of a run."""
+    return {
+        "version": VERSION,
+        "lab": lab,
+        "seed": seed,
+        "passed": all(result.passed for result in results),
+        "scenarios": [_scenario(result) for result in results],
+    }
+
+
+def _scenario(result: ScenarioResult) -> dict[str, Any]:
+    """One scenario of the document."""
+    scenario, history = result.scenario, result.history
+    return {
+        "name": scenario.name,
+        "file": scenario.file.as_posix(),
+        "seed": result.seed,
+        "passed": result.passed,
+        "simulated_seconds": history.end_ms / 1_000,
+        "wall_seconds": round(result.wall_seconds, 6),
+        "devices": len(scenario.devices),
+        "heartbeats": history.heartbeats,
+        "expectations": [
+            {
+                "kind": row.kind,
+                "text": row.text,
+                "line": row.line,
+                "passed": row.passed,
+                "outcome": row.outcome.value,
+                "detail": row.detail,
+            }
+            for row in result.rows
+        ],
+        "timeline": [
+            {
+                "at": change.at_ms / 1_000,
+                "device": change.device,
+                "field": change.field,
+                "from": change.old,
+                "to": change.new,
+                "cause": change.cause,
+            }
+            for change in history.changes
+        ],
+    }
+
+
+def dump(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> str:
+    """The document as text: stable order of keys, one line feed at the end."""
+    return json.dumps(document(results, lab=lab, seed=seed), indent=1, ensure_ascii=False) + "\n"
