@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .mistakes import shown
-from .series import Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from .checks import Finding
     from .history import Change, History
     from .model import Expectation
+    from .series import Index
 
 BEFORE, AFTER = 6, 4
 """Events told before and after the deciding moment."""

@@ -126,7 +126,6 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "file": scenario.file.as_posix(),
-        "seed": result.seed,
         "passed": result.passed,
         "simulated_seconds": history.end_ms / 1_000,
         "wall_seconds": round(result.wall_seconds, 6),
@@ -138,7 +137,6 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
                 "text": row.text,
                 "line": row.line,
                 "passed": row.passed,
-                "outcome": row.outcome.value,
                 "detail": row.detail,
             }
             for row in result.rows

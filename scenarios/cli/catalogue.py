@@ -1,0 +1,155 @@
+"""``fieldbeat list`` and ``fieldbeat explain``: what there is and what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..durations import human, suggest
+from ..errors import InputError
+from .inputs import SUFFIX, compile_all, files, selected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..model import Scenario, Step
+
+_ABOUT_COLUMNS = 60
+
+
+@click.command(name="list")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("-k", "expression", metavar="EXPR", help="Only these: words, and, or, not, ( ).")
+def list_(paths: tuple[str, ...], expression: str | None) -> None:
+    """List scenarios: name, tags, the sentences of the specification they pin, and what happens."""
+    scenarios = selected(compile_all(files(paths)), expression)
+    rows = [("NAME", "TAGS", "PINS", "ABOUT")]
+    rows += [(s.name, " ".join(s.tags), " ".join(s.spec), _short(s.about)) for s in scenarios]
+    widths = [min(max(len(row[column]) for row in rows), 44) for column in range(3)]
+    for row in rows:
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[3]]).rstrip())
+
+
+def _short(about: str) -> str:
+    return _cut(about.partition(". ")[0].rstrip("."), _ABOUT_COLUMNS)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+@click.command()
+@click.argument("name")
+@click.option("--devices", type=click.IntRange(min=1), help="Size of the fleet.")
+def explain(name: str, devices: int | None) -> None:
+    """Tell what a scenario does, when, and which sentences of the specification it pins.
+
+    NAME is a scenario of the library (its name, or its file without .scenario.yaml) or a file.
+    """
+    path = Path(name)
+    scenario = compile_all([path if path.is_file() else _find(name)], devices=devices)[0]
+    for line in _told(scenario):
+        click.echo(line)
+
+
+def _find(name: str) -> Path:
+    """The library's file for a name."""
+    scenarios = compile_all(files([]))
+    wanted = name.lower()
+    for scenario in scenarios:
+        if wanted in (scenario.name.lower(), _stem(scenario)):
+            return scenario.file
+    near = [s for s in scenarios if wanted in s.name.lower() or wanted in _stem(s)]
+    if len(near) == 1:
+        return near[0].file
+    if near:
+        raise InputError(f"several scenarios match '{name}': {', '.join(_stem(s) for s in near)}")
+    known = [*(_stem(s) for s in scenarios), *(s.name for s in scenarios)]
+    raise InputError(
+        f"no scenario is called '{name}'", hint=suggest(name, known) or "fieldbeat list shows all"
+    )
+
+
+def _stem(scenario: Scenario) -> str:
+    return scenario.file.name.removesuffix(SUFFIX).lower()
+
+
+def _told(scenario: Scenario) -> Iterator[str]:
+    """A scenario in words."""
+    from ..report_text import wanted
+
+    yield scenario.name
+    if scenario.about:
+        yield f"  {scenario.about}"
+    yield ""
+    yield f"  file     {scenario.file}"
+    yield f"  devices  {_devices(scenario)}"
+    yield f"  cloud    profile {scenario.cloud.profile}, poll interval " + human(
+        scenario.cloud.default_poll_interval_ms
+    )
+    if scenario.tags:
+        yield f"  tags     {', '.join(scenario.tags)}"
+    yield "" if scenario.spec else "\n  pins no sentence of the specification"
+    if scenario.spec:
+        yield "Pins these sentences of the specification"
+        yield from (f"  {sentence}" for sentence in scenario.spec)
+    yield ""
+    yield "What happens"
+    yield from _aligned([(human(step.at_ms), described(step, scenario)) for step in scenario.steps])
+    yield ""
+    yield "What the cloud must report"
+    rows = []
+    for expectation in scenario.expectations:
+        until_ms = scenario.end_ms if expectation.until_ms is None else expectation.until_ms
+        window = f"{human(expectation.from_ms)} … {human(until_ms)}"
+        rows.append((window, f"{wanted(expectation)}  (line {expectation.where.line})"))
+    yield from _aligned(rows) if rows else ["  nothing is expected"]
+    yield from (f"\nhint: {hint}" for hint in scenario.hints)
+
+
+def _devices(scenario: Scenario) -> str:
+    first = scenario.devices[0]
+    names = ", ".join(device.name for device in scenario.devices[:3])
+    more = ", …" if len(scenario.devices) > 3 else ""
+    kind = "scripted" if first.scripted else f"behaviour {first.behaviour}"
+    fresh = ", nothing registered or preloaded" if first.fresh else ""
+    return f"{len(scenario.devices)} ({names}{more}), {first.device_type}, {kind}{fresh}"
+
+
+def described(step: Step, scenario: Scenario) -> str:
+    """A step in words."""
+    from ..mistakes import keys_of
+
+    model = type(step.action)
+    parts = []
+    for (field, info), key in zip(model.model_fields.items(), keys_of(model), strict=True):
+        value = getattr(step.action, field)
+        if field == "do" or (value == info.default and field not in step.action.model_fields_set):
+            continue
+        if value is None and step.verb != "config":
+            continue
+        parts.append(f"{key} {_value(field, value)}")
+    where = ""
+    if step.verb != "end" and len(step.devices) < len(scenario.devices):
+        where = f" on {', '.join(step.devices[:5])}{', …' if len(step.devices) > 5 else ''}"
+    name = f"  [{step.id}]" if step.id != step.verb else ""
+    return f"{step.verb.replace('_', ' ')}{' ' if parts else ''}{', '.join(parts)}{where}{name}"
+
+
+def _value(field: str, value: object) -> str:
+    """A parameter in human units."""
+    from ..mistakes import shown
+
+    if field.endswith("_ms") and isinstance(value, int) and field != "set_ms":
+        return human(value)
+    if isinstance(value, dict):
+        return ", ".join(str(name) for name in value)
+    return shown(value)
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max((len(row[0]) for row in rows), default=0)
+    return (f"  {first:>{width}}  {second}" for first, second in rows)

@@ -1,0 +1,112 @@
+"""``fieldbeat run``: run scenarios, judge them, write what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import report_text
+from ..errors import InputError
+from ..running import DEFAULT_SEED, LABS, require, run_scenario
+from ..sections import MOST_DEVICES
+from .group import EXIT_FAILED
+from .inputs import compile_all, files, selected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..results import ScenarioResult
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--lab", type=click.Choice(LABS), default="virtual", help="Where. Default: virtual.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help=f"Of all randomness. Default: {DEFAULT_SEED}."
+)
+@click.option("--devices", type=click.IntRange(1, MOST_DEVICES), help="Size of the fleet.")
+@click.option("-k", "expression", metavar="EXPR", help="Only these: words, and, or, not, ( ).")
+@click.option("--json", "json_file", metavar="FILE", help="Write the result document; - is stdout.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write a JUnit report.")
+@click.option(
+    "--report", "report_dir", metavar="DIR", help="Write a report to read: DIR/index.html."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print what failed and nothing else.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    lab: str,
+    seed: int | None,
+    devices: int | None,
+    expression: str | None,
+    json_file: str | None,
+    junit_file: str | None,
+    report_dir: str | None,
+    quiet: bool,
+) -> None:
+    """Run scenarios and judge their expectations.
+
+    PATH is a scenario file or a folder of them; none means the scenarios that come with fieldbeat.
+    Exit status: 0 all expectations held, 1 some did not, 2 the input is wrong, 3 the lab could not
+    be set up.
+    """
+    require(lab)
+    to_stderr = json_file == "-"
+    scenarios = selected(compile_all(files(paths), devices=devices), expression)
+    results = []
+    for scenario in scenarios:
+        result = run_scenario(scenario, lab=lab, seed=seed, devices_option=devices)
+        results.append(result)
+        if not quiet or not result.passed:
+            click.echo(report_text.headline(result), err=to_stderr)
+        if not result.passed:
+            for line in report_text.failure(result):
+                click.echo(line, err=to_stderr)
+            click.echo(err=to_stderr)
+    used = DEFAULT_SEED if seed is None else seed
+    _write(results, json_file, junit_file, report_dir, lab=lab, seed=used)
+    failed = not all(result.passed for result in results)
+    if failed or not quiet:
+        click.echo(report_text.summary(results, used), err=to_stderr)
+    if failed:
+        ctx.exit(EXIT_FAILED)
+
+
+def _write(
+    results: Sequence[ScenarioResult],
+    json_file: str | None,
+    junit_file: str | None,
+    report_dir: str | None,
+    *,
+    lab: str,
+    seed: int,
+) -> None:
+    """Write the documents asked for."""
+    if json_file is not None:
+        from ..results import dump
+
+        text = dump(results, lab=lab, seed=seed)
+        if json_file == "-":
+            click.echo(text, nl=False)
+        else:
+            _save(Path(json_file), text)
+    if junit_file is not None:
+        from ..junit import junit_text
+
+        _save(Path(junit_file), junit_text(results))
+    if report_dir is not None:
+        from ..report_html import render
+
+        _save(Path(report_dir) / "index.html", render(results, lab=lab, seed=seed))
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a file, and the folders above it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None

@@ -1,0 +1,56 @@
+"""Runs a compiled scenario in a lab and judges it.  The one place that reads a clock for reports."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .checks import judge_all
+from .errors import LabError
+from .results import ScenarioResult, rows_of
+
+if TYPE_CHECKING:
+    from .model import Scenario
+
+DEFAULT_SEED = 1
+LABS = ("virtual", "host", "boards")
+
+
+def run_scenario(
+    scenario: Scenario, *, lab: str, seed: int | None, devices_option: int | None
+) -> ScenarioResult:
+    """Run and judge; ``seed=None`` is the scenario's own, else ``DEFAULT_SEED``.
+
+    Raises:
+        LabError: the lab is not there, or cannot do what the scenario asks for.
+    """
+    require(lab)
+    from .virtual import run_virtual
+
+    if seed is None:
+        seed = DEFAULT_SEED if scenario.seed is None else scenario.seed
+    began = time.perf_counter()
+    try:
+        history = run_virtual(scenario, seed=seed)
+    except LabError as error:
+        raise LabError(f"{scenario.file}: {error}") from error
+    rows = rows_of(scenario, history, judge_all(scenario.expectations, history))
+    return ScenarioResult(
+        scenario=scenario,
+        history=history,
+        rows=rows,
+        seed=seed,
+        devices_option=devices_option,
+        lab=lab,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def require(lab: str) -> None:
+    """Raise ``LabError`` for a lab that this version does not have."""
+    if lab != "virtual":
+        what = {
+            "host": "network namespaces, a tunnel and a site firewall driven from here",
+            "boards": "boards that answer over MQTT",
+        }[lab]
+        raise LabError(f"the {lab} lab is not in this version: it needs {what}; use --lab virtual")
