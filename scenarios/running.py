@@ -1,4 +1,4 @@
-"""Runs a compiled scenario in a lab and judges it.  The one place that reads a clock for reports."""
+"""Runs a compiled scenario in a lab and judges it; the one place that reads a clock for reports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line: one module for each command; ``group`` finds them and turns errors into exits."""
+"""The command line: a module for each command; ``group`` finds them and turns errors into exits."""
