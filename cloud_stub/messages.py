@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -79,7 +81,10 @@ class TrackRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddKey:
-    """A key, and what it may do.  ``owner``: fleet name (provisioning), user (user), uuid (device)."""
+    """A key, and what it may do.
+
+    ``owner`` is the name of a fleet (provisioning), a user's name (user) or a uuid (device).
+    """
 
     key: str
     kind: Literal["provisioning", "user", "vpn", "device"]
@@ -89,7 +94,7 @@ class AddKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preregister:
-    """A person registers a device before it boots (``balena device register`` / config download)."""
+    """A person registers a device before it boots (``balena device register``)."""
 
     uuid: str
     name: str
@@ -173,7 +178,7 @@ Command = (
     | DeleteDevice
     | WriteDevice
 )
-"""What a person or a script does; a refused one is answered with a ``Response`` of status >= 400."""
+"""What a person or a script does; each is answered, a refused one with a status >= 400."""
 
 Event = Request | TimerFired | DeviceReplied | Command
 

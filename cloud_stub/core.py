@@ -1,0 +1,120 @@
+"""The cloud core: one pure machine that takes requests, commands and time.
+
+``Cloud.handle(event, now_ms=…)`` gives the answer and the effects; ``next_deadline_ms()`` says when
+a ``TimerFired`` is due.  Timers are consumed by ``TimerFired`` alone: those that ended while the
+cloud was down end when it is back, and a device that polls first is online again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import commands, routes
+from .answers import Refusal
+from .messages import DeviceReplied, Outcome, Request, TimerFired
+from .observe import observe
+from .state import State
+from .status import HeartbeatState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .messages import Event, Response
+    from .model import Device
+    from .settings import CloudSettings
+
+_ONLINE = HeartbeatState.ONLINE
+
+
+class Cloud:
+    """Devices, fleets and keys of one cloud, and their timers."""
+
+    __slots__ = ("_state", "devices")
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._state = State(settings)
+        self.devices: Mapping[str, Device] = self._state.devices
+        """By uuid; to look at, not to write."""
+
+    def handle(self, event: Event, *, now_ms: int) -> Outcome:
+        """Take one event; every visible change of any device is among the effects."""
+        state = self._state
+        response: Response | None = None
+        try:
+            if isinstance(event, Request):
+                response = routes.answer(state, event, now_ms=now_ms)
+            elif isinstance(event, TimerFired):
+                self._expire(now_ms=now_ms)
+            elif isinstance(event, DeviceReplied):
+                state.effects.extend(state.calls.replied(event))
+            else:
+                response = commands.carry_out(state, event, now_ms=now_ms)
+        except Refusal as refusal:
+            response = refusal.response
+        return Outcome(response=response, effects=state.take_effects())
+
+    def _expire(self, *, now_ms: int) -> None:
+        """Consume everything that is due, in order of the deadlines."""
+        state = self._state
+        tracker, calls = state.tracker, state.calls
+        while True:
+            call_ms = calls.next_deadline_ms()
+            limit_ms = now_ms if call_ms is None else min(call_ms, now_ms)
+            device = tracker.due(now_ms=limit_ms)
+            if device is not None:
+                state.touch(device, tracker.cause(device))
+                tracker.expire(device, now_ms=now_ms)
+            elif call_ms is not None and call_ms <= now_ms:
+                state.effects.extend(calls.expire_one(now_ms=now_ms))
+            else:
+                return
+
+    def next_deadline_ms(self) -> int | None:
+        """When to send ``TimerFired``; sometimes it will turn out that nothing was due."""
+        heartbeat_ms = self._state.tracker.next_deadline_ms()
+        call_ms = self._state.calls.next_deadline_ms()
+        if heartbeat_ms is None or call_ms is None:
+            return heartbeat_ms if call_ms is None else call_ms
+        return min(heartbeat_ms, call_ms)
+
+    @staticmethod
+    def quick_heartbeat(row: Device, etag: str | None, *, now_ms: int) -> bool:
+        """Exactly what a conditional GET of the target state does where nothing visible changes.
+
+        That is: ``etag`` is the current one, so the answer would be an empty 304, and the device is
+        active, not frozen, and online with its timer still running.  Otherwise False, and nothing
+        is done.  The caller vouches for the device's key.
+        """
+        if (
+            row.heartbeat_due_ms > now_ms
+            and row.heartbeat is _ONLINE
+            and row.etag == etag
+            and etag is not None
+            and row.is_active
+            and not row.is_frozen
+            and not row.key_expires
+        ):
+            due_ms = now_ms + row.window_ms
+            # a window of 0 is yet to be resolved; a shorter one needs the queue
+            if due_ms >= row.heartbeat_queued_ms and due_ms != now_ms:
+                row.heartbeat_due_ms = due_ms
+                return True
+        return False
+
+    @property
+    def calls_pending(self) -> int:
+        """Pushes to come and calls of devices without an answer."""
+        return self._state.calls.pending
+
+    def fleet_id(self, name: str) -> int:
+        """The number devices register under; the fleet must exist."""
+        return self._state.fleets[name].id
+
+    def view(self, uuid: str, *, now_ms: int) -> Mapping[str, Any]:  # noqa: ARG002
+        """Every visible field of a device, deleted or not (``observe.FIELDS``).
+
+        ``now_ms`` is part of the question, as everywhere; no field moves with time alone today.
+        """
+        state = self._state
+        device = state.devices.get(uuid) or state.gone[uuid]
+        return observe(device, state.settings.profile)

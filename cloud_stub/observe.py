@@ -1,0 +1,113 @@
+"""The fields of a device that people can see, stored and computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .model import PLATFORM
+from .status import StatusInputs, connectivity, display, overall_progress, overall_status
+from .variables import vpn_disabled
+
+if TYPE_CHECKING:
+    from .model import Device
+    from .settings import Profile
+
+FIELDS: tuple[str, ...] = (
+    "overall_status",
+    "overall_progress",
+    "status_display",
+    "connectivity",
+    "api_heartbeat_state",
+    "changed_api_heartbeat_state_on__date",
+    "is_online",
+    "is_connected_to_vpn",
+    "last_connectivity_event",
+    "last_vpn_event",
+    "is_managed_by__service_instance",
+    "status",
+    "download_progress",
+    "provisioning_state",
+    "provisioning_progress",
+    "update_status",
+    "last_update_status_event",
+    "is_active",
+    "is_frozen",
+    "running_release",
+    "should_be_running_release",
+    "os_version",
+    "supervisor_version",
+    "is_undervolted",
+    "deleted",
+)
+"""Besides these there is ``services.<name>``: the status of a service's newest image install."""
+SERVICE_PREFIX = "services."
+
+_OS_VERSION = PLATFORM.index("os_version")
+_SUPERVISOR_VERSION = PLATFORM.index("supervisor_version")
+_IS_UNDERVOLTED = PLATFORM.index("is_undervolted")
+
+
+def inputs_of(device: Device) -> StatusInputs:
+    """What the status rules look at."""
+    return StatusInputs(
+        heartbeat=device.heartbeat,
+        is_connected_to_vpn=device.is_connected_to_vpn,
+        ever_connected=device.last_connectivity_event_ms is not None,
+        vpn_disabled=vpn_disabled(device),
+        is_active=device.is_active,
+        is_frozen=device.is_frozen,
+        provisioning_state=device.provisioning_state,
+        provisioning_progress=device.provisioning_progress,
+        status=device.status,
+        download_progress=device.download_progress,
+        installs=device.status_installs(),
+    )
+
+
+def observe(device: Device, profile: Profile) -> dict[str, Any]:
+    """Every visible field; times are ms, ``None`` is null."""
+    inputs = inputs_of(device)
+    status = overall_status(inputs, profile)
+    running, target = device.running_release, device.should_run
+    seen: dict[str, Any] = {
+        "overall_status": status.value,
+        "overall_progress": overall_progress(inputs, profile),
+        "status_display": display(status, inputs),
+        "connectivity": connectivity(inputs),
+        "api_heartbeat_state": device.heartbeat.value,
+        "changed_api_heartbeat_state_on__date": device.heartbeat_changed_ms,
+        "is_online": device.is_online,
+        "is_connected_to_vpn": device.is_connected_to_vpn,
+        "last_connectivity_event": device.last_connectivity_event_ms,
+        "last_vpn_event": device.last_vpn_event_ms,
+        "is_managed_by__service_instance": device.managed_by,
+        "status": device.status,
+        "download_progress": device.download_progress,
+        "provisioning_state": device.provisioning_state,
+        "provisioning_progress": device.provisioning_progress,
+        "update_status": device.update_status,
+        "last_update_status_event": device.last_update_status_event_ms,
+        "is_active": device.is_active,
+        "is_frozen": device.is_frozen,
+        "running_release": running.commit if running else None,
+        "should_be_running_release": target.commit if target else None,
+        "os_version": device.platform[_OS_VERSION],
+        "supervisor_version": device.platform[_SUPERVISOR_VERSION],
+        "is_undervolted": device.platform[_IS_UNDERVOLTED],
+        "deleted": device.deleted,
+    }
+    _services(device, seen)
+    return seen
+
+
+def _services(device: Device, seen: dict[str, Any]) -> None:
+    """A service shows its install of the release the device should run, else the newest one."""
+    target = device.should_run
+    settled: set[str] = set()
+    for row in device.installs:
+        name = SERVICE_PREFIX + row.image.service
+        if row.release is target:
+            seen[name] = row.status
+            settled.add(name)
+        elif name not in settled and row.status != "deleted":
+            seen[name] = row.status

@@ -1,0 +1,177 @@
+"""Target states: the v2 and v3 bodies (``WIRE.md §4``), and their ETags.
+
+What the devices of a fleet have in common is built once and shared: the app part for each release,
+the configuration where a device has no variables of its own.  Nobody may change a body.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .variables import config_of, effective
+
+if TYPE_CHECKING:
+    from .messages import ServiceSpec
+    from .model import Device, Fleet, Release
+    from .settings import CloudSettings
+
+_DIGEST_BYTES = 12
+_CONFIG = -1
+
+
+class _Part(NamedTuple):
+    """A part of a body and its digest."""
+
+    value: dict[str, Any]
+    digest: str
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _part(value: dict[str, Any]) -> _Part:
+    return _Part(value, _digest(value))
+
+
+def etag_v3(device: Device, settings: CloudSettings) -> str:
+    """The ETag of a device's v3 target state; made once until the target changes."""
+    if device.etag is None:
+        device.etag = _etag(device, _apps(device.fleet, device.should_run, "v3"), settings)
+    return device.etag
+
+
+def etag_v2(device: Device, settings: CloudSettings) -> str:
+    """The same for v2."""
+    if device.etag_v2 is None:
+        device.etag_v2 = _etag(device, _apps(device.fleet, device.should_run, "v2"), settings)
+    return device.etag_v2
+
+
+def _etag(device: Device, apps: _Part, settings: CloudSettings) -> str:
+    config = _config(device, settings)
+    return f'W/"{_digest([device.name, apps.digest, config.digest])}"'
+
+
+def body_v3(device: Device, settings: CloudSettings) -> dict[str, Any]:
+    """``GET /device/v3/<uuid>/state``."""
+    return {
+        device.uuid: {
+            "name": device.name,
+            "apps": _apps(device.fleet, device.should_run, "v3").value,
+            "config": _config(device, settings).value,
+        }
+    }
+
+
+def body_v2(device: Device, settings: CloudSettings) -> dict[str, Any]:
+    """``GET /device/v2/<uuid>/state``."""
+    return {
+        "local": {
+            "name": device.name,
+            "config": _config(device, settings).value,
+            "apps": _apps(device.fleet, device.should_run, "v2").value,
+        },
+        "dependent": {"apps": {}, "devices": {}},
+    }
+
+
+def fleet_body(fleet: Fleet, settings: CloudSettings) -> dict[str, Any]:
+    """``GET /device/v3/fleet/<uuid>/state``: what a new device of the fleet would be sent."""
+    return {
+        fleet.uuid: {
+            "name": fleet.name,
+            "apps": _apps(fleet, fleet.tracks, "v3").value,
+            "config": _fleet_config(fleet, settings).value,
+        }
+    }
+
+
+def fleet_etag(fleet: Fleet, settings: CloudSettings) -> str:
+    """The ETag of ``fleet_body``."""
+    apps, config = _apps(fleet, fleet.tracks, "v3"), _fleet_config(fleet, settings)
+    return f'W/"{_digest([fleet.name, apps.digest, config.digest])}"'
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def _config(device: Device, settings: CloudSettings) -> _Part:
+    if not device.variables:
+        return _fleet_config(device.fleet, settings)
+    return _part(config_of(effective(device), settings))
+
+
+def _fleet_config(fleet: Fleet, settings: CloudSettings) -> _Part:
+    found: _Part | None = fleet.shared.get(("config", _CONFIG))
+    if found is None:
+        found = fleet.shared["config", _CONFIG] = _part(config_of(fleet.variables, settings))
+    return found
+
+
+def variables_changed(fleet: Fleet) -> None:
+    """The fleet's configuration is not what it was."""
+    fleet.shared.pop(("config", _CONFIG), None)
+
+
+def _apps(fleet: Fleet, release: Release | None, version: str) -> _Part:
+    place = (version, release.id if release else 0)
+    found: _Part | None = fleet.shared.get(place)
+    if found is None:
+        build = _app_v3 if version == "v3" else _app_v2
+        name = fleet.uuid if version == "v3" else str(fleet.id)
+        found = fleet.shared[place] = _part({name: build(fleet, release)})
+    return found
+
+
+def _app_v3(fleet: Fleet, release: Release | None) -> dict[str, Any]:
+    releases: dict[str, Any] = {}
+    if release is not None:
+        services = {
+            image.service: {
+                "id": image.service_id,
+                "image_id": image.id,
+                **_service(release.services[image.service]),
+            }
+            for image in release.images.values()
+        }
+        releases[release.commit] = {"id": release.id, "services": services}
+    return {
+        "id": fleet.id,
+        "name": fleet.name,
+        "is_host": False,
+        "class": "fleet",
+        "releases": releases,
+    }
+
+
+def _service(spec: ServiceSpec) -> dict[str, Any]:
+    service = {
+        "image": spec.image,
+        "environment": dict(spec.environment),
+        "labels": dict(spec.labels),
+        "composition": dict(spec.composition),
+    }
+    if spec.contract is not None:
+        service["contract"] = dict(spec.contract)
+    return service
+
+
+def _app_v2(fleet: Fleet, release: Release | None) -> dict[str, Any]:
+    app: dict[str, Any] = {"name": fleet.name, "services": {}, "networks": {}, "volumes": {}}
+    if release is None:
+        return app
+    for image in release.images.values():
+        spec = release.services[image.service]
+        app["services"][str(image.service_id)] = {
+            "imageId": image.id,
+            "serviceName": spec.name,
+            "image": spec.image,
+            "running": True,
+            "environment": dict(spec.environment),
+            "labels": dict(spec.labels),
+        }
+    return {"releaseId": release.id, "commit": release.commit, **app}
