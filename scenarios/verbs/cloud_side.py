@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ..quantities import Ms, Share, Text
+from ..quantities import Ms, Share, Text  # noqa: TC001  # pydantic evaluates them
 from .base import Verb
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ..quantities import Ms, Size, Text
+from ..quantities import Ms, Size, Text  # noqa: TC001  # pydantic evaluates them
 from .base import Verb
 
 Strategy = Literal["download-then-kill", "kill-then-download", "delete-then-download", "hand-over"]

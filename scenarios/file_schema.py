@@ -1,0 +1,113 @@
+"""The JSON Schema of scenario files, made from the models that check them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import verbs
+from .language import VERBS
+from .sections import CloudSection, ExpectLine, FleetSection, Head, LinksSection, StepHead
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def file_schema() -> dict[str, Any]:
+    """The schema: one object, a branch for each verb, a description for every key."""
+    definitions: dict[str, Any] = {}
+    head = _of(Head, definitions)
+    properties = {
+        **head["properties"],
+        "cloud": _of(CloudSection, definitions),
+        "fleet": _fleet(definitions),
+        "links": _of(LinksSection, definitions),
+        "timeline": {
+            "type": "array",
+            "description": "What happens, in any order; sorted by time.",
+            "items": {
+                "type": "object",
+                "required": ["at", "do"],
+                "properties": {"do": {"enum": list(VERBS)}},
+                "oneOf": [_step(model, definitions) for model in VERBS.values()],
+            },
+        },
+        "expect": {
+            "type": "array",
+            "description": "What the cloud must report.",
+            "items": {
+                **_of(ExpectLine, definitions),
+                "oneOf": [
+                    {"required": [kind]} for kind in ("eventually", "always", "never", "sequence")
+                ],
+            },
+        },
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "fieldbeat scenario",
+        "type": "object",
+        "required": ["scenario", "timeline"],
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": definitions,
+    }
+
+
+def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema; its definitions go to the common place."""
+    schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    definitions.update(schema.pop("$defs", {}))
+    schema.pop("title", None)
+    for item in schema.get("properties", {}).values():
+        item.pop("title", None)
+        _allow_one_word(item)
+    return schema
+
+
+def _allow_one_word(item: dict[str, Any]) -> None:
+    """A list of words may be written as one word."""
+    for branch in [*item.get("anyOf", []), item]:
+        if branch.get("type") == "array" and "prefixItems" not in branch:
+            element = branch.get("items", {})
+            if element.get("type") == "string" or "enum" in element:
+                array = {key: branch.pop(key) for key in list(branch) if key != "description"}
+                array.pop("default", None)
+                branch["anyOf"] = [array, element]
+
+
+def _fleet(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The fleet section; its release may leave out the commit, or be one."""
+    schema = _of(FleetSection, definitions)
+    release = _of(verbs.Release, definitions)
+    release["required"] = []
+    del release["properties"]["do"], release["properties"]["fleet"]
+    schema["properties"]["release"] = {
+        "description": "The release the fleet starts on; default: r1, one service main of 20 MB.",
+        "anyOf": [release, {"type": "string"}],
+    }
+    return schema
+
+
+def _step(model: type[verbs.Verb], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A step of one verb: the common keys and the verb's parameters."""
+    schema = _of(model, definitions)
+    common = _of(StepHead, definitions)["properties"]
+    schema["properties"] = {**common, **schema["properties"]}
+    schema["required"] = ["at", "do", *(k for k in schema.get("required", []) if k != "do")]
+    if model is verbs.Firewall:
+        channels = {"enum": [*verbs.CHANNELS, "all"]}
+        for key in ("block", "allow"):
+            schema["properties"][key] = {
+                "description": schema["properties"][key]["description"],
+                "anyOf": [channels, {"type": "array", "items": channels, "minItems": 1}],
+            }
+    if model is verbs.Release:
+        names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+        services = schema["properties"]["services"]
+        schema["properties"]["services"] = {
+            "description": services.pop("description", ""),
+            "anyOf": [services, names],
+        }
+    return schema
