@@ -164,10 +164,15 @@ def _lane_text(stretches: Sequence[Stretch], end_ms: int) -> str:
 def summary(results: Sequence[ScenarioResult], seed: int) -> str:
     """The last line of a run."""
     failed = sum(not result.passed for result in results)
-    rows = sum(len(result.rows) for result in results)
-    many = f"{len(results)} scenario{'s' if len(results) != 1 else ''}, {rows} expectations"
+    rows = [row for result in results for row in result.rows]
+    many = f"{len(results)} scenario{'s' if len(results) != 1 else ''}"
+    if failed:
+        missed = sum(not row.passed for row in rows)
+        return (
+            f"{failed} of {many} failed: {missed} of {len(rows)} expectations did not hold"
+            f" (seed {seed})"
+        )
     simulated = human(sum(result.history.end_ms for result in results))
     wall = sum(result.wall_seconds for result in results)
-    if failed:
-        return f"{failed} of {many} failed (seed {seed})"
-    return f"{many}: all held ({simulated} simulated in {wall:.2f} s)"
+    held = f"all {len(rows)} expectations held"
+    return f"{many}: {held} ({simulated} simulated in {wall:.2f} s)"

@@ -14,7 +14,7 @@ from .inputs import SUFFIX, compile_all, files, selected
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..model import Scenario, Step
+    from ..model import Scenario
 
 _ABOUT_COLUMNS = 60
 
@@ -80,6 +80,7 @@ def _stem(scenario: Scenario) -> str:
 def _told(scenario: Scenario) -> Iterator[str]:
     """A scenario in words."""
     from ..report_text import wanted
+    from ..step_text import described
 
     yield scenario.name
     if scenario.about:
@@ -117,37 +118,6 @@ def _devices(scenario: Scenario) -> str:
     kind = "scripted" if first.scripted else f"behaviour {first.behaviour}"
     fresh = ", nothing registered or preloaded" if first.fresh else ""
     return f"{len(scenario.devices)} ({names}{more}), {first.device_type}, {kind}{fresh}"
-
-
-def described(step: Step, scenario: Scenario) -> str:
-    """A step in words."""
-    from ..mistakes import keys_of
-
-    model = type(step.action)
-    parts = []
-    for (field, info), key in zip(model.model_fields.items(), keys_of(model), strict=True):
-        value = getattr(step.action, field)
-        if field == "do" or (value == info.default and field not in step.action.model_fields_set):
-            continue
-        if value is None and step.verb != "config":
-            continue
-        parts.append(f"{key} {_value(field, value)}")
-    where = ""
-    if step.verb != "end" and len(step.devices) < len(scenario.devices):
-        where = f" on {', '.join(step.devices[:5])}{', …' if len(step.devices) > 5 else ''}"
-    name = f"  [{step.id}]" if step.id != step.verb else ""
-    return f"{step.verb.replace('_', ' ')}{' ' if parts else ''}{', '.join(parts)}{where}{name}"
-
-
-def _value(field: str, value: object) -> str:
-    """A parameter in human units."""
-    from ..mistakes import shown
-
-    if field.endswith("_ms") and isinstance(value, int) and field != "set_ms":
-        return human(value)
-    if isinstance(value, dict):
-        return ", ".join(str(name) for name in value)
-    return shown(value)
 
 
 def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:

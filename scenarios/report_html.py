@@ -1,0 +1,239 @@
+"""The report for reading: one self-contained page of verdicts and lanes over time, no scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from .checks import Outcome
+from .durations import human
+from .evidence import lane
+from .mistakes import shown
+from .report_text import row_story
+from .series import Index
+from .step_text import described
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .evidence import Stretch
+    from .history import History
+    from .results import Row, ScenarioResult
+
+LANES = (
+    ("overall_status", "overall status"),
+    ("api_heartbeat_state", "heartbeat"),
+    ("is_connected_to_vpn", "cloudlink"),
+    ("update_status", "update status"),
+)
+"""Field → its lane's name."""
+MOST_DEVICES = 4
+"""Devices drawn for a scenario."""
+LEFT, WIDTH, LANE, GAP = 132, 984, 24, 6
+"""Pixels: the margin with the names, the time axis, a lane's height, the gap between lanes."""
+_TICKS_S = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10800,
+    21600,
+    43200,
+    86400,
+)
+_GOOD, _WAIT, _BAD, _BUSY, _NONE = "good", "wait", "bad", "busy", "none"
+_TONES: dict[str, str] = {
+    **dict.fromkeys(("operational", "online", "true", "done"), _GOOD),
+    **dict.fromkeys(("reduced-functionality", "timeout", "downloaded"), _WAIT),
+    **dict.fromkeys(("disconnected", "offline", "false", "rejected", "aborted"), _BAD),
+    **dict.fromkeys(("updating", "downloading"), _BUSY),
+    **dict.fromkeys(("configuring", "post-provisioning", "applying changes"), "work"),
+    "frozen": "cold",
+}
+_WORDS = {"true": "up", "false": "down", "null": "—"}
+_CHIPS = {Outcome.PASS: "held", Outcome.FAIL: "failed", Outcome.UNKNOWN: "unknown"}
+
+
+def render(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = [row for result in results for row in result.rows]
+    text = environment.get_template("report.html.j2").render(
+        passed=all(result.passed for result in results),
+        lab=lab,
+        seed=seed,
+        held=sum(row.passed for row in rows),
+        total=len(rows),
+        failed=sum(not result.passed for result in results),
+        simulated=human(sum(result.history.end_ms for result in results)),
+        wall=f"{sum(result.wall_seconds for result in results):.2f} s",
+        heartbeats=f"{sum(result.history.heartbeats for result in results):,}",
+        scenarios=[_scenario(number, result) for number, result in enumerate(results, start=1)],
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
+
+
+def _scenario(number: int, result: ScenarioResult) -> dict[str, Any]:
+    """What the template shows of a scenario."""
+    scenario, history = result.scenario, result.history
+    drawn = _devices(result)
+    left_out = len(scenario.devices) - len(drawn)
+    return {
+        "id": f"s{number}",
+        "name": scenario.name,
+        "about": scenario.about,
+        "file": scenario.file.as_posix(),
+        "spec": scenario.spec,
+        "passed": result.passed,
+        "held": sum(row.passed for row in result.rows),
+        "total": len(result.rows),
+        "length": human(history.end_ms),
+        "wall": f"{result.wall_seconds * 1_000:.0f} ms",
+        "devices": len(scenario.devices),
+        "left_out": left_out,
+        "command": result.command,
+        "steps": _steps(result),
+        "chart": _chart(result, drawn),
+        "rows": [_row(result, row) for row in result.rows],
+    }
+
+
+def _devices(result: ScenarioResult) -> list[str]:
+    """The devices to draw: those to blame first, then the first of the fleet."""
+    blamed = [
+        finding.device
+        for row in result.rows
+        if row.verdict is not None and not row.passed
+        for finding in row.verdict.findings
+    ]
+    names = [device.name for device in result.scenario.devices[:MOST_DEVICES]]
+    return list(dict.fromkeys([*blamed, *names]))[:MOST_DEVICES]
+
+
+def _row(result: ScenarioResult, row: Row) -> dict[str, Any]:
+    """An expectation, with its window as a bar."""
+    bar = None
+    if row.verdict is not None:
+        expectation, end_ms = row.verdict.expectation, max(result.history.end_ms, 1)
+        until_ms = end_ms if expectation.until_ms is None else min(expectation.until_ms, end_ms)
+        first = min(expectation.from_ms / end_ms, 1.0) * 120
+        bar = {"x": round(first, 1), "w": round(max(until_ms / end_ms * 120 - first, 2), 1)}
+    return {
+        "kind": row.kind,
+        "text": row.text.partition(": ")[2] if row.verdict else row.text,
+        "line": row.line,
+        "passed": row.passed,
+        "chip": _CHIPS[row.outcome],
+        "detail": row.detail,
+        "bar": bar,
+        "story": [] if row.passed else list(row_story(result, row)),
+    }
+
+
+# --- the chart ----------------------------------------------------------------------------------
+
+
+def _x(at_ms: int, history: History) -> float:
+    """The column of a moment."""
+    return round(LEFT + WIDTH * min(at_ms, history.end_ms) / max(history.end_ms, 1), 1)
+
+
+def _steps(result: ScenarioResult) -> list[dict[str, Any]]:
+    """The steps, numbered; marks that would touch go to another row."""
+    ends = [-99.0, -99.0, -99.0]
+    found: list[dict[str, Any]] = []
+    for step in result.scenario.steps:
+        if step.verb == "end":
+            continue
+        x = _x(step.at_ms, result.history)
+        row = next((n for n, end in enumerate(ends) if x - end >= 18), len(ends) - 1)
+        ends[row] = x
+        found.append(
+            {
+                "number": len(found) + 1,
+                "x": x,
+                "y": 12 + 19 * row,
+                "at": human(step.at_ms),
+                "text": described(step, result.scenario),
+            }
+        )
+    return found
+
+
+def _chart(result: ScenarioResult, devices: Sequence[str]) -> dict[str, Any]:
+    """The geometry of the lanes."""
+    history = result.history
+    index = Index(history, [name for name, _ in LANES])
+    top = 72 if len(result.scenario.steps) > 1 else 34
+    rows: list[dict[str, Any]] = []
+    for device in devices:
+        rows.append({"title": device, "y": top + 11, "lanes": [], "x": 0})
+        top += 18
+        for name, label in LANES:
+            stretches = lane(index, device, name)
+            cells = list(_cells(stretches, history))
+            rows[-1]["lanes"].append({"label": label, "y": top, "cells": cells})
+            top += LANE + GAP
+        top += 8
+    return {
+        "height": top + 22,
+        "axis": top,
+        "left": LEFT,
+        "right": LEFT + WIDTH,
+        "width": LEFT + WIDTH + 24,
+        "lane": LANE,
+        "devices": rows,
+        "ticks": list(_ticks(history)),
+    }
+
+
+def _cells(stretches: Sequence[Stretch], history: History) -> Iterator[dict[str, Any]]:
+    """The rectangles of a lane."""
+    for stretch in stretches:
+        first, last = _x(stretch.from_ms, history), _x(stretch.until_ms, history)
+        value = shown(stretch.value)
+        word = _WORDS.get(value, value)
+        width = round(max(last - first, 1.5), 1)
+        yield {
+            "x": first,
+            "w": width,
+            "tone": _TONES.get(value, _NONE),
+            "word": word if width > 7 * len(word) + 10 else "",
+            "title": f"{word}: {human(stretch.from_ms)} – {human(stretch.until_ms)}",
+        }
+
+
+def _ticks(history: History) -> Iterator[dict[str, Any]]:
+    """At most a dozen round moments."""
+    end_s = max(history.end_ms // 1_000, 1)
+    step = next((s for s in _TICKS_S if end_s / s <= 12), 86_400 * (end_s // 1_036_800 + 1))
+    for second in range(0, end_s + 1, step):
+        yield {"x": _x(second * 1_000, history), "text": _clock(second, step)}
+
+
+def _clock(second: int, step: int) -> str:
+    """A tick's label, as short as its scale allows."""
+    if step >= 86_400:
+        return f"{second // 86_400} d"
+    hours, rest = divmod(second, 3_600)
+    if step >= 60:
+        return f"{hours}:{rest // 60:02d}"
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
