@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from junitparser import Error, Failure, JUnitXml, Properties, Property, TestCase, TestSuite
+import junitparser
 
 from .checks import Outcome
 from .report_text import row_story
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     from .results import Row, ScenarioResult
 
+_junit: Any = junitparser
+"""Typed in part only, and differently by its versions."""
 _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_text(results: Sequence[ScenarioResult]) -> str:
     """The report as XML text."""
-    report = JUnitXml("fieldbeat")
+    report = _junit.JUnitXml("fieldbeat")
     for result in results:
         report.add_testsuite(_suite(result))
     report.update_statistics()
@@ -28,10 +30,10 @@ def junit_text(results: Sequence[ScenarioResult]) -> str:
     return raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)
 
 
-def _suite(result: ScenarioResult) -> TestSuite:
+def _suite(result: ScenarioResult) -> Any:
     """A scenario."""
     scenario = result.scenario
-    suite = TestSuite(_clean(scenario.name))
+    suite = _junit.TestSuite(_clean(scenario.name))
     for name, value in (
         ("file", scenario.file.as_posix()),
         ("lab", result.lab),
@@ -51,19 +53,19 @@ def _suite(result: ScenarioResult) -> TestSuite:
     return suite
 
 
-def _case(result: ScenarioResult, row: Row) -> TestCase:
+def _case(result: ScenarioResult, row: Row) -> Any:
     """An expectation."""
-    case = TestCase(_clean(row.text), classname=_clean(result.scenario.name))
-    properties = Properties()
+    case = _junit.TestCase(_clean(row.text), classname=_clean(result.scenario.name))
+    properties = _junit.Properties()
     for name, value in (
         ("kind", row.kind),
         ("file", result.scenario.file.as_posix()),
         ("line", str(row.line)),
     ):
-        properties.add_property(Property(name, _clean(value)))
+        properties.add_property(_junit.Property(name, _clean(value)))
     case.append(properties)
     if not row.passed:
-        kind = Failure if row.outcome is Outcome.FAIL else Error
+        kind = _junit.Failure if row.outcome is Outcome.FAIL else _junit.Error
         problem = kind(_clean(f"line {row.line}: {row.detail}"), row.outcome.value)
         story = [*row_story(result, row), f"  again: {result.command}"]
         problem.text = _clean("\n".join(story))

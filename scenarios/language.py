@@ -215,7 +215,7 @@ class _Loader:
                 document, (section,), f"{section} must be a list", "begin each line with '- '"
             )
             return []
-        lines = []
+        lines: list[tuple[ValuePath, dict[str, Any]]] = []
         for index, item in enumerate(value):
             if isinstance(item, dict):
                 lines.append(((section, index), item))
@@ -247,9 +247,9 @@ class _Loader:
             for key in common:
                 if not suggest(key, keys_of(model)):
                     del rest[key]
-                    hint = suggest(key, head_keys)
+                    near = suggest(key, head_keys)
                     self.mistakes.add(
-                        document, (*path, key), f"{verb} has no '{key}'", hint, key=True
+                        document, (*path, key), f"{verb} has no '{key}'", near, key=True
                     )
             action = self.mistakes.validate(model, document, path, rest, verb, source.names)
             if head is not None and action is not None:

@@ -193,8 +193,8 @@ def _root(text: str, path: Path) -> _Node:
     return root
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    """The parser's events."""
+def _events(text: str) -> Iterator[Any]:
+    """The parser's events; the two parsers' classes have no common type with a place."""
     loader = _PARSER(text)
     try:
         while loader.check_event():
@@ -207,7 +207,7 @@ def _at(where: Where, path: Path, message: str, hint: str | None = None) -> Inpu
     return InputError(message, path, where.line, where.column, hint)
 
 
-def _node(event: yaml.NodeEvent, where: Where, anchors: dict[str, _Node], path: Path) -> _Node:
+def _node(event: Any, where: Where, anchors: dict[str, _Node], path: Path) -> _Node:
     """The node an event opens or names."""
     if isinstance(event, yaml.AliasEvent):
         target = anchors.get(event.anchor)
