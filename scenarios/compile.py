@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import verbs
 from .anchors import Anchors
-from .durations import DurationError, human, moment_ms, suggest
+from .durations import DurationError, human, moment_ms, names_in, suggest
 from .expectations import ExpectationCompiler, percent
 from .language import Source, SourceStep, load, load_text
 from .model import DeviceSpec, Expectation, Scenario, Step
@@ -131,15 +131,20 @@ class _Compiler:
 
     def _moment(self, step: SourceStep) -> int | None:
         """When a step happens; its name is known to the steps below it in the file."""
-        text = str(step.head.at)
+        text = step.head.at
+        if not self.source.broken.isdisjoint(names_in(text)):
+            self.source.broken.add(step.head.id or step.verb)
+            return None
         try:
             self.anchors.refuse_ambiguous(text)
             at_ms = moment_ms(text, self.source.names, self.anchors.at_ms)
         except DurationError as error:
             self._note(step, "at", error.message, error.hint)
+            self.source.broken.add(step.head.id or step.verb)
             return None
         if at_ms < 0:
             self._note(step, "at", f"{text} is before the run starts", "times start at 0s")
+            self.source.broken.add(step.head.id or step.verb)
             return None
         name = step.head.id
         if name is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cloud_stub.observe import FIELDS, SERVICE_PREFIX
 
-from .durations import DurationError, duration_ms, human, moment_ms, suggest
+from .durations import DurationError, duration_ms, human, moment_ms, names_in, suggest
 from .fields import choices_of, is_field, kind_of
 from .mistakes import shown
 from .model import Expectation, Quantifier
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .anchors import Anchors
     from .language import Source, SourceExpectation
+    from .sections import ExpectLine
     from .yaml_text import ValuePath
 
 _UNSET: Any = object()
@@ -56,8 +57,10 @@ class ExpectationCompiler:
         }
         if kind == "sequence":
             self._check_sequence(written, pairs)
-        window = self._window(written)
         quantifier = self._quantifier(written)
+        if self._leans_on_broken(line):
+            return None
+        window = self._window(written)
         if len(self.source.mistakes.found) > before:
             return None
         first = next(iter(values))
@@ -75,6 +78,12 @@ class ExpectationCompiler:
             quantifier=quantifier,
             where=where.in_file(written.document.file) if fragment else where,
         )
+
+    def _leans_on_broken(self, line: ExpectLine) -> bool:
+        """Whether the window names a step that has a mistake."""
+        moments = (line.after, line.from_, line.until)
+        named = (name for text in moments if text is not None for name in names_in(text))
+        return any(name in self.source.broken for name in named)
 
     @staticmethod
     def _raw(written: SourceExpectation) -> dict[str, Any]:
@@ -198,7 +207,7 @@ class ExpectationCompiler:
             until_ms = self._moment(written, (*path, "until"), line.until)
         if line.within is not None:
             try:
-                length_ms = duration_ms(str(line.within), self.source.names)
+                length_ms = duration_ms(line.within, self.source.names)
             except DurationError as error:
                 self._note(written, (*path, "within"), error.message, error.hint)
                 return from_ms, None

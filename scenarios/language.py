@@ -6,6 +6,7 @@ windows) is the compiler's.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -80,6 +81,8 @@ class Source:
     """The durations expressions may name."""
     steps: list[SourceStep] = field(default_factory=list)
     expectations: list[SourceExpectation] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Names of steps that have a mistake: what refers to them is not judged."""
 
 
 def load(path: Path) -> Source:
@@ -233,11 +236,14 @@ class _Loader:
             verb = item.get("do")
             if verb is None:
                 self.mistakes.add(document, path, "a step needs 'do'", "do: power_on")
+                source.broken.add(str(item.get("id")))
                 continue
             model = VERBS.get(verb) if isinstance(verb, str) else None
             if model is None:
                 hint = suggest(str(verb), VERBS) or f"verbs: {', '.join(VERBS)}"
                 self.mistakes.add(document, (*path, "do"), f"unknown verb '{verb}'", hint)
+                source.broken.update((str(item.get("id")), str(verb)))
+                source.broken.update(difflib.get_close_matches(str(verb), list(VERBS), n=1))
                 continue
             head = self.mistakes.validate(
                 StepHead, document, path, {k: v for k, v in item.items() if k in head_keys}, verb
@@ -256,6 +262,8 @@ class _Loader:
                 source.steps.append(
                     SourceStep(document=document, path=path, head=head, action=action, verb=verb)
                 )
+            else:
+                source.broken.add(str(item.get("id", verb)))
 
     def _expect(self, document: Document, source: Source) -> None:
         """The expectations of one file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,7 @@ from .durations import suggest
 from .errors import InputError, InputErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .yaml_text import Document, ValuePath
 
@@ -81,15 +82,18 @@ class Mistakes:
             self.add(document, path, f"{what} must be a mapping (name: value)")
             return None
         known = keys_of(model)
+        meant: list[str] = []
+        """Keys that unknown ones were probably meant to be."""
         for key in value:
             if key not in known:
+                meant += difflib.get_close_matches(key, known, n=1)
                 hint = suggest(key, known) or f"known: {', '.join(known)}"
                 self.add(document, (*path, key), f"{what} has no '{key}'", hint, key=True)
         given = {key: item for key, item in value.items() if key in known}
         try:
             return model.model_validate(given, context={"file": True, "names": names or {}})
         except ValidationError as error:
-            self._translate(model, error, document, path, what)
+            self._translate(model, error, document, path, what, meant)
             return None
 
     def _translate(
@@ -99,10 +103,13 @@ class Mistakes:
         document: Document,
         path: ValuePath,
         what: str,
+        meant: Sequence[str],
     ) -> None:
-        """Note pydantic's errors, one for each place."""
+        """Note pydantic's errors, one for each place; none that a misspelt key explains."""
         seen: set[ValuePath] = set()
         for row in error.errors(include_url=False):
+            if meant and (not row["loc"] or row["loc"][0] in meant):
+                continue
             below = (*path, *row["loc"])
             while below not in document.places and len(below) > len(path):
                 missing = row["type"] in ("missing", "extra_forbidden")

@@ -7,15 +7,45 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from .mistakes import shown
 from .quantities import Listed, Ms, PositiveMs, Rate, Text
 from .verbs import Release
 
 MOST_DEVICES = 1_000_000
 
-Moment = Annotated[str | Literal[0], Field(description="A moment: power_on, blocked + 2m, 30m.")]
-"""An expression with anchors, resolved by the compiler."""
+
+def _expression(value: object) -> object:
+    """An expression as text; the compiler evaluates it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value:
+            raise ValueError(f"{value} needs a unit: write {value}s, {value}m or {value}ms")
+        return "0"
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is no time: write 90s, 1h30m or power_on + 2m")
+    return value
+
+
+Moment = Annotated[
+    str,
+    BeforeValidator(_expression),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"const": 0}],
+            "description": "A time: 30m, power_on, blocked + 2m.",
+        }
+    ),
+]
+"""An expression, evaluated by the compiler."""
 Words = Annotated[tuple[str, ...], Listed]
 """A word or a list of words."""
 
@@ -131,7 +161,7 @@ class ExpectLine(Section):
     """The window's start; default: the run's."""
     from_: Moment | None = Field(default=None, alias="from")
     """The same as ``after``."""
-    within: str | Literal[0] | None = None
+    within: Moment | None = None
     """The window's length."""
     until: Moment | None = None
     """The window's end; default: the run's."""

@@ -210,7 +210,7 @@ def _at(where: Where, path: Path, message: str, hint: str | None = None) -> Inpu
 def _node(event: Any, where: Where, anchors: dict[str, _Node], path: Path) -> _Node:
     """The node an event opens or names."""
     if isinstance(event, yaml.AliasEvent):
-        target = anchors.get(event.anchor)
+        target = anchors.get(event.anchor or "")
         if target is None:
             raise _at(where, path, f"*{event.anchor} refers to nothing", "write & before the value")
         if target.open:
