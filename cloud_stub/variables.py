@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .model import Device
     from .settings import CloudSettings
 
@@ -18,10 +20,15 @@ NAMESPACES = ("RESIN_", "BALENA_")
 _LEADING_INTEGER = re.compile(r"\s*([+-]?\d+)")
 
 
-def poll_interval_ms(variables: dict[str, str], settings: CloudSettings) -> int:
+def _leading_integer(text: str) -> int | None:
+    found = _LEADING_INTEGER.match(text)
+    return int(found.group(1)) if found else None
+
+
+def poll_interval_ms(variables: Mapping[str, str], settings: CloudSettings) -> int:
     """A leading integer, never below the cloud's default; what is no number counts as 0."""
-    found = _LEADING_INTEGER.match(variables.get(POLL_INTERVAL, ""))
-    return max(int(found.group(1)) if found else 0, settings.default_poll_interval_ms)
+    number = _leading_integer(variables.get(POLL_INTERVAL, ""))
+    return max(number or 0, settings.default_poll_interval_ms)
 
 
 def effective(device: Device) -> dict[str, str]:
@@ -29,10 +36,15 @@ def effective(device: Device) -> dict[str, str]:
     return {**device.fleet.variables, **device.variables}
 
 
-def config_of(variables: dict[str, str], settings: CloudSettings) -> dict[str, str]:
-    """What a target state carries: every variable, the poll interval always and clamped."""
-    clamped = {POLL_INTERVAL: str(poll_interval_ms(variables, settings))}
-    return dict(sorted((variables | clamped).items()))
+def config_of(variables: Mapping[str, str], settings: CloudSettings) -> dict[str, str]:
+    """What a target state carries: every variable, the poll interval always and clamped.
+
+    One that is no number goes out as ``NaN`` (recorded).
+    """
+    text = variables.get(POLL_INTERVAL)
+    not_a_number = text is not None and _leading_integer(text) is None
+    sent = "NaN" if not_a_number else str(poll_interval_ms(variables, settings))
+    return dict(sorted((dict(variables) | {POLL_INTERVAL: sent}).items()))
 
 
 def vpn_disabled(device: Device) -> bool:
