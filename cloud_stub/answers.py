@@ -19,9 +19,8 @@ NOT_MODIFIED = Response(status=304)
 BAD_REQUEST = Response(status=400)
 UNAUTHORIZED = Response(status=401)
 NOT_FOUND = Response(status=404)
-API_KEY_REQUIRED = Response(
-    status=401, body=MappingProxyType({"error": "API key required"}), headers=_JSON
-)
+API_KEY_REQUIRED = Response(status=401, body={"error": "API key required"}, headers=_JSON)
+"""Shared, like every body the core gives: nobody may change it."""
 
 
 class Refusal(Exception):  # noqa: N818  # it is an answer, not an error of ours

@@ -81,7 +81,9 @@ class Writer:
                 changed[attribute] = list(getattr(device, attribute))
             changed[attribute][index] = value
         for attribute, items in changed.items():
-            setattr(device, attribute, self._share(tuple(items)))
+            stored = tuple(items)
+            # addresses and secrets are a device's own
+            setattr(device, attribute, stored if attribute == "identity" else self._share(stored))
         if "is_connected_to_vpn" in values:
             # the legacy flag follows (STATUS.md §1)
             device.is_online = values["is_connected_to_vpn"]

@@ -135,7 +135,6 @@ class Device:
         "device_type",
         "download_progress",
         "etag",
-        "etag_v2",
         "fleet",
         "heartbeat",
         "heartbeat_changed_ms",
@@ -208,8 +207,7 @@ class Device:
         self.installs: tuple[ImageInstall, ...] = ()
         self.variables: Mapping[str, str] = NO_VARIABLES
         self.etag: str | None = None
-        """Of the v3 target state; ``None``: to be made anew."""
-        self.etag_v2: str | None = None
+        """Of the target state; ``None``: to be made anew."""
 
     @property
     def should_run(self) -> Release | None:
@@ -225,8 +223,8 @@ class Device:
         )
 
     def target_changed(self) -> None:
-        """What the device should be is not what it was: its ETags and window are made anew."""
-        self.etag = self.etag_v2 = None
+        """What the device should be is not what it was: its ETag and window are made anew."""
+        self.etag = None
         self.window_ms = 0
 
 

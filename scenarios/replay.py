@@ -117,6 +117,8 @@ class _Replay:
         fields = [*FIELDS]
         if any("deleted" in sample.values for sample in trace.samples):
             fields.append("deleted")
+        # each sample is a look at the whole row
+        sure_until_ms = max(trace.end_ms - TAIL_MS, trace.samples[-1].at_ms - FLASH_MS)
         found = []
         for field in fields:
             recorded = [
@@ -130,7 +132,7 @@ class _Replay:
                 field,
                 recorded,
                 [point for point in self._device.course(field) if point.at_ms <= trace.end_ms],
-                end_ms=trace.end_ms,
+                sure_until_ms=sure_until_ms,
                 tolerance_ms=trace.tolerance_ms,
             )
             if difference is not None:

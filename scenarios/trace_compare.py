@@ -59,10 +59,13 @@ def compare_field(
     recorded: Sequence[Point],
     given: Sequence[Point],
     *,
-    end_ms: int,
+    sure_until_ms: int,
     tolerance_ms: int,
 ) -> Difference | None:
-    """The first difference of one field's course; the first point of each is its first value."""
+    """The first difference of one field's course; the first point of each is its first value.
+
+    What happened after ``sure_until_ms`` the reader may not have seen.
+    """
     if not same(field, recorded[0].value, given[0].value, tolerance_ms):
         return Difference(
             kind="value",
@@ -71,7 +74,7 @@ def compare_field(
             recorded=_shown(field, recorded[0].value),
             given=_shown(field, given[0].value),
         )
-    return _Alignment(field, recorded, given, end_ms, tolerance_ms).difference()
+    return _Alignment(field, recorded, given, sure_until_ms, tolerance_ms).difference()
 
 
 def _shown(field: str, value: Any) -> Any:
@@ -86,13 +89,13 @@ class _Alignment:
         field: str,
         recorded: Sequence[Point],
         given: Sequence[Point],
-        end_ms: int,
+        sure_until_ms: int,
         tolerance_ms: int,
     ) -> None:
         self._field = field
         self._recorded = recorded
         self._given = given
-        self._end_ms = end_ms
+        self._sure_until_ms = sure_until_ms
         self._tolerance_ms = tolerance_ms
         self._furthest = (1, 1)
 
@@ -115,7 +118,7 @@ class _Alignment:
 
     def _tail_from(self, given: int) -> bool:
         """What remains happened too late to be sure that the reader saw it."""
-        return all(point.at_ms > self._end_ms - TAIL_MS for point in self._given[given:])
+        return all(point.at_ms > self._sure_until_ms for point in self._given[given:])
 
     def _steps(self, recorded: int, given: int) -> list[tuple[int, int]]:
         steps = []
@@ -155,7 +158,7 @@ class _Alignment:
         shown = [self._text(seen), self._text(made)]
         return Difference(
             kind=kind,
-            at_s=min(moments, default=self._end_ms) / 1e3,
+            at_s=min(moments, default=self._sure_until_ms) / 1e3,
             field=self._field,
             recorded=shown[0],
             given=shown[1],
