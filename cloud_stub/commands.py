@@ -22,6 +22,7 @@ from .messages import (
     WriteDevice,
 )
 from .model import Device, Fleet, Image, Release
+from .observe import observe
 from .register import add_key, preregister
 from .status import HeartbeatState, UpdateStatus
 from .target_state import variables_changed
@@ -178,7 +179,7 @@ def _delete(state: State, device: Device) -> None:
     device.target_changed()
     device.heartbeat_due_ms = -1
     del state.devices[device.uuid]
-    state.gone[device.uuid] = device
+    state.gone[device.uuid] = observe(device, state.settings.profile)
 
 
 def _set_variable(state: State, command: SetVariable, *, now_ms: int) -> Response:

@@ -94,10 +94,9 @@ class Cloud:
             and not row.is_frozen
             and not row.key_expires
         ):
-            due_ms = now_ms + row.window_ms
-            # a window of 0 is yet to be resolved; a shorter one needs the queue
-            if due_ms >= row.heartbeat_queued_ms and due_ms != now_ms:
-                row.heartbeat_due_ms = due_ms
+            window_ms = row.window_ms
+            if window_ms:  # else it is to be resolved first
+                row.heartbeat_due_ms = now_ms + window_ms
                 return True
         return False
 
@@ -111,10 +110,10 @@ class Cloud:
         return self._state.fleets[name].id
 
     def view(self, uuid: str, *, now_ms: int) -> Mapping[str, Any]:  # noqa: ARG002
-        """Every visible field of a device, deleted or not (``observe.FIELDS``).
+        """Every visible field of a device (``observe.FIELDS``); of a deleted one, its last.
 
         ``now_ms`` is part of the question, as everywhere; no field moves with time alone today.
         """
         state = self._state
-        device = state.devices.get(uuid) or state.gone[uuid]
-        return observe(device, state.settings.profile)
+        device = state.devices.get(uuid)
+        return state.gone[uuid] if device is None else observe(device, state.settings.profile)

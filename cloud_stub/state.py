@@ -46,8 +46,8 @@ class State:
         self.settings = settings
         self.devices: dict[str, Device] = {}
         """By uuid."""
-        self.gone: dict[str, Device] = {}
-        """Deleted devices, by uuid."""
+        self.gone: dict[str, Mapping[str, Any]] = {}
+        """How deleted devices looked in the end, by uuid."""
         self.rows: list[Device] = []
         """Every device ever, by id − 1."""
         self.fleets: dict[str, Fleet] = {}

@@ -160,7 +160,11 @@ def test_any_order_of_events_is_survived_and_told_in_full(
             view = desk.cloud.view(uuid, now_ms=now_ms)
             known = {name: value for name, value in fields.items() if value is not None}
             assert {name: value for name, value in view.items() if value is not None} == known
-        if isinstance(event, tuple) and event[0] == "timer":
+        for device in desk.cloud.devices.values():
+            armed = device.heartbeat.value in ("online", "timeout")
+            assert (device.heartbeat_due_ms >= 0) == armed
+            assert not armed or 0 <= device.heartbeat_queued_ms <= device.heartbeat_due_ms
+        if event[0] == "timer":
             deadline = desk.cloud.next_deadline_ms()
             assert deadline is None or deadline > now_ms
     # left alone, every device that was ever heard falls silent, step by step

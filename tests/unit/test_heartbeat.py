@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_stub.heartbeat import window_ms
+from cloud_stub.heartbeat import Tracker, window_ms
 from cloud_stub.messages import AddKey, SetVariable
 from cloud_stub.settings import CloudSettings
 from cloud_stub.variables import POLL_INTERVAL, config_of, poll_interval_ms
@@ -215,3 +215,18 @@ def test_a_device_that_polls_before_the_late_timer_stays_online() -> None:
     desk.timer(WINDOW + 600)
     assert desk.see("api_heartbeat_state") == "online"
     assert desk.see("changed_api_heartbeat_state_on__date") == 0
+
+
+def test_changing_intervals_do_not_fill_the_queue() -> None:
+    tracker = Tracker(CloudSettings())
+    desk = Desk()
+    device = desk.device
+    now_ms = 0
+    for _ in range(200):
+        for window in (1_800_000, 900_000):
+            now_ms += 450_000
+            device.window_ms = window
+            tracker.beat(device, now_ms=now_ms)
+            while (ended := tracker.due(now_ms=now_ms)) is not None:
+                tracker.expire(ended, now_ms=now_ms)
+    assert len(tracker._queue) <= 4

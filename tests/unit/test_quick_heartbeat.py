@@ -20,7 +20,8 @@ from cloud_stub.messages import (
     WriteDevice,
 )
 from cloud_stub.settings import CloudSettings
-from tests.cloud_desk import FLEET, FLEET_UUID, UUID, VPN, Desk, image, release
+from cloud_stub.variables import POLL_INTERVAL
+from tests.cloud_desk import FLEET, FLEET_UUID, USER, UUID, VPN, Desk, image, release
 
 
 @pytest.fixture
@@ -70,6 +71,16 @@ def test_whatever_could_make_the_answer_another_one_takes_the_long_way(
 def test_a_poll_at_or_after_the_end_of_the_window_takes_the_long_way(desk: Desk, late: int) -> None:
     etag = desk.poll(0).headers["etag"]
     assert not desk.cloud.quick_heartbeat(desk.device, etag, now_ms=900_000 + late)
+
+
+def test_a_window_that_is_yet_to_be_resolved_takes_the_long_way(desk: Desk) -> None:
+    command = SetVariable(level="fleet", target=FLEET, name=POLL_INTERVAL, value="1200000")
+    desk.tell(command, 1_000)
+    etag = desk.poll(2_000, key=USER).headers["etag"]
+    assert not desk.cloud.quick_heartbeat(desk.device, etag, now_ms=60_000)
+    desk.poll(60_000)
+    assert desk.cloud.quick_heartbeat(desk.device, etag, now_ms=120_000)
+    assert desk.device.heartbeat_due_ms == 120_000 + 1_800_000
 
 
 STEADY_BYTES_MAX = 1_300

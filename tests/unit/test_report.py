@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cloud_stub.columns import read
+from cloud_stub.messages import CreateFleet
 from tests.cloud_desk import (
     FLEET_UUID,
     OTHER_DEVICE,
@@ -329,6 +330,16 @@ def test_the_running_release_is_the_one_the_report_names() -> None:
     desk = Desk()
     desk.report_release(running="r1", status="Running", update_status="done")
     assert desk.see("running_release") == "r1"
+
+
+def test_what_is_said_of_another_app_does_not_become_the_devices() -> None:
+    desk = Desk()
+    desk.tell(CreateFleet(name="second", uuid="2" * 32))
+    desk.tell(release("s1", fleet="second"))
+    app = {"release_uuid": "s1", "releases": {"s1": {"update_status": "rejected"}}}
+    assert desk.report({"apps": {"2" * 32: app}}).status == 200
+    assert desk.see("update_status") is None
+    assert desk.see("running_release") is None
 
 
 def test_a_device_cannot_report_for_another() -> None:
