@@ -103,7 +103,8 @@ def _text(value: object) -> object:
     """A scalar as the text that stands for it in a configuration variable."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
+    # a number of a file remembers its spelling (``yaml_text``)
+    return str(getattr(value, "text", value)) if isinstance(value, int | float) else value
 
 
 def _wall_clock(value: object) -> object:

@@ -227,5 +227,3 @@ def run_virtual(scenario: Scenario, *, seed: int) -> History:
         LabError: the scenario asks for what this lab cannot do.
     """
     return World(scenario, seed=seed).run()
-
-
