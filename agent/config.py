@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .quirks import DOCUMENTED, Quirk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Draws(Protocol):
@@ -16,6 +18,15 @@ class Draws(Protocol):
     def random(self) -> float:
         """Next number in [0, 1)."""
         ...
+
+
+class ImageRow(NamedTuple):
+    """One row of the supervisor's image table: what an image on the disk is for."""
+
+    image: str
+    app: str
+    service: str
+    commit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +60,7 @@ class AgentConfig:
     """``bootstrapRetryDelay``: between provisioning attempts."""
     register_timeout_ms: int = 30_000
     lock_backoff_ms: int = 500
-    """``backoffIncrement``: apply failures (locks too) retry after ``min(2^f * this, poll interval)``."""
+    """``backoffIncrement``: apply failures (locks too) wait ``min(2^f × this, poll interval)``."""
     step_delay_ms: int = 200
     """Between two steps of an apply."""
     noop_delay_ms: int = 1_000
@@ -58,6 +69,10 @@ class AgentConfig:
     """The engine's default between SIGTERM and SIGKILL."""
     handover_timeout_ms: int = 60_000
     """Default of ``io.balena.update.handover-timeout``."""
+    initial_config: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({"HOST_FIREWALL_MODE": ""})
+    )
+    """What the board is set to beyond the defaults, told to the cloud once (§3)."""
     reboot_delay_ms: int = 1_000
     """From the API's answer to the reboot call."""
 
@@ -80,3 +95,7 @@ class Persisted:
     config: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Applied configuration, names without prefix (``SUPERVISOR_POLL_INTERVAL`` …)."""
     initial_env_reported: bool = False
+    images: tuple[ImageRow, ...] = ()
+    """Sorted; an interrupted pull has no row."""
+    api_secret: str | None = None
+    """Key of the supervisor API, made at the first start."""

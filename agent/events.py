@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FailureReason = Literal["timeout", "refused", "unreachable", "dns", "tls", "reset"]
 """Why a request got no answer, as a driver saw it."""
@@ -146,7 +148,7 @@ class ApiCalled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardMeasured:
-    """New readings of the board; keys as in the state report (``cpu_temp``, ``is_undervolted``, …)."""
+    """New readings; keys as in the state report (``cpu_temp``, ``is_undervolted``, …)."""
 
     readings: Mapping[str, Any]
 

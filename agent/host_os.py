@@ -40,7 +40,9 @@ class ProgressScript:
 def flasher(*, percent_step: int = 20) -> ProgressScript:
     """Flash balenaOS on the internal medium, then power off (``SUPERVISOR.md §3``)."""
     writing = "Flashing balenaOS on internal media"
-    steps = [ProgressStep(after_ms=0, state=f"Starting {writing[0].lower()}{writing[1:]}", progress=0)]
+    steps = [
+        ProgressStep(after_ms=0, state=f"Starting {writing[0].lower()}{writing[1:]}", progress=0)
+    ]
     steps += [
         ProgressStep(after_ms=FLASH_STEP_MS, state=writing, progress=percent)
         for percent in range(percent_step, 100, percent_step)

@@ -1,0 +1,358 @@
+"""The update engine: from what runs to the target, round by round (``SUPERVISOR.md`` §4, §5).
+
+A round does every step that can be done now; the next begins a moment after the last of them has
+ended.  Update locks refuse a round; it is tried again after a delay that doubles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import contracts
+from .backoff import backoff_ms
+from .config import ImageRow
+from .containers import Containers
+from .device_config import local_mode, overrides_locks, poll_interval_ms
+from .effects import CancelPull, PullImage, ReleaseLocks, RemoveImage, TakeLocks
+from .mirror import uses_of
+from .quirks import Quirk
+from .strategies import Step, next_steps, removable_images
+from .target import TargetApp, TargetError, parse_apps
+from .wire_status import apps_report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .context import Context
+    from .events import EngineSnapshot, LocksRefused, LocksTaken, PullFailed
+
+SHORT_NAME = 12
+"""Characters of a commit in a note."""
+
+
+class Update:
+    """Everything between a target state and the containers of the device."""
+
+    __slots__ = (
+        "active",
+        "apps",
+        "attempts",
+        "containers",
+        "failures",
+        "force",
+        "gates",
+        "held",
+        "lock_wait",
+        "next_ms",
+        "paused",
+        "queued",
+        "rejected",
+    )
+
+    def __init__(self) -> None:
+        self.containers = Containers()
+        self.apps: tuple[TargetApp, ...] = ()
+        self.rejected: tuple[str, ...] = ()
+        self.active = False
+        """A target is being applied; also while it sleeps between two tries."""
+        self.paused = False
+        """An action of the supervisor API has the engine to itself."""
+        self.force = False
+        self.queued: bool | None = None
+        """Another apply waits behind this one, with this ``force``."""
+        self.failures = 0
+        """``f``: failed applies since the last success or new target."""
+        self.next_ms: int | None = None
+        self.held: tuple[str, ...] = ()
+        """Apps whose lock files are ours."""
+        self.lock_wait: tuple[int, str] | None = None
+        self.attempts = 0
+        self.gates: dict[str, tuple[int, int]] | None = None
+        """Image → failures of its pull, and the time before which it is not tried again (ms)."""
+
+    # --- targets ---------------------------------------------------------------------------------
+
+    def start(self, ctx: Context, engine: EngineSnapshot, *, now_ms: int) -> None:
+        """Attach to the engine and apply the stored target, without asking anybody."""
+        if ctx.persisted.target is not None:
+            self._read(ctx, ctx.persisted.target)
+        self.containers.mirror.attach(engine, ctx.persisted.images, self.apps)
+        ctx.persist(images=self.containers.mirror.rows)
+        if ctx.persisted.target is not None:
+            self._begin(force=False, now_ms=now_ms)
+
+    def new_target(
+        self, ctx: Context, part: Mapping[str, Any], *, force: bool, now_ms: int
+    ) -> None:
+        """A 200: store the target, give up what is under way, apply it."""
+        try:
+            parse_apps(part)
+        except TargetError as error:
+            ctx.note(f"could not move to the new release: {error}")
+            return
+        ctx.persist(target=part)
+        self._read(ctx, part)
+        self.cancel(ctx)
+        self.failures = 0
+        self._begin(force=force, now_ms=now_ms)
+
+    def _read(self, ctx: Context, part: Mapping[str, Any]) -> None:
+        try:
+            parsed = parse_apps(part)
+        except TargetError as error:
+            ctx.note(f"the stored target state cannot be applied: {error}")
+            return
+        apps, rejected = [], []
+        for app in parsed:
+            refused, services = contracts.judge(app, ctx.config)
+            if refused:
+                rejected.append(app.uuid)
+                ctx.note(f"release {(app.commit or '')[:SHORT_NAME]} rejected: contract not met")
+            apps.append(app if services is app.services else replace(app, services=services))
+        unchanged = len(apps) == len(parsed) and all(map(_same, apps, parsed))
+        self.apps, self.rejected = parsed if unchanged else tuple(apps), tuple(rejected)
+        ctx.persist(target_rejected=bool(rejected))
+
+    def again(self, ctx: Context, *, force: bool, cancel: bool, now_ms: int) -> None:
+        """``/v1/update`` with an unchanged target: apply once more, behind what runs or instead."""
+        if self.active and not cancel:
+            self.queued = force or bool(self.queued)
+            return
+        self.cancel(ctx)
+        self._begin(force=force, now_ms=now_ms)
+
+    def _begin(self, *, force: bool, now_ms: int) -> None:
+        self.active, self.force = True, force
+        self.next_ms = now_ms
+
+    def cancel(self, ctx: Context) -> None:
+        """Give up pulls, hand-overs under way and any sleep; finished layers stay in the engine."""
+        for image in sorted(self.containers.mirror.pulls or ()):
+            ctx.emit(CancelPull(image=image))
+        self.containers.mirror.pulls = None
+        self.containers.handovers = None
+        self.next_ms, self.queued = None, None
+
+    # --- rounds ----------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Something of the round is still to end."""
+        containers = self.containers
+        return bool(
+            self.paused or self.lock_wait or containers.handovers or containers.mirror.working
+        )
+
+    def due(self, ctx: Context, *, now_ms: int) -> None:
+        """The time of the next round, or of a hand-over's end, has come."""
+        self.containers.end_handovers(ctx, now_ms=now_ms)
+        if self.next_ms is not None and self.next_ms <= now_ms:
+            self.next_ms = None
+            if self.active and not self.busy and not local_mode(ctx.applied):
+                self._round(ctx, now_ms=now_ms)
+
+    def deadline_ms(self) -> int | None:
+        """When ``due`` has something to do."""
+        handover_ms = self.containers.deadline_ms()
+        if handover_ms is None:
+            return self.next_ms
+        return handover_ms if self.next_ms is None else min(self.next_ms, handover_ms)
+
+    def moved_on(self, ctx: Context, *, now_ms: int) -> None:
+        """A step ended; with the last of a round the next round is due."""
+        if self.active and not self.busy and self.next_ms is None:
+            self.next_ms = now_ms + ctx.config.step_delay_ms
+
+    def _round(self, ctx: Context, *, now_ms: int) -> None:
+        mirror = self.containers.mirror
+        images = removable_images(self.apps, mirror)
+        if images and not self.rejected:
+            mirror.removing = tuple(images)
+            for image in images:
+                ctx.emit(RemoveImage(image=image))
+            return
+        steps = self._steps(ctx)
+        if not steps:
+            self._settle(ctx, now_ms=now_ms)
+            return
+        locked = [step for step in steps if step.locks and step.app not in self.held]
+        if locked:
+            self.take_locks(ctx, locked[0].app, force=self.force)
+        began = bool(locked)
+        for step in steps:
+            if not (step.locks and step.app not in self.held):
+                began |= self._do(ctx, step, now_ms=now_ms)
+        if not began:
+            self.next_ms = self._wake_ms(ctx, now_ms=now_ms)
+
+    def _steps(self, ctx: Context) -> list[Step]:
+        handover_locks = Quirk.HANDOVER_IGNORES_LOCKS not in ctx.config.quirks
+        here = {app.uuid for app in self.apps}
+        # the device moved to another fleet: what is left of the old one goes
+        left = sorted({box.app for box in self.containers.mirror.boxes} - here)
+        apps = [*self.apps, *(TargetApp(uuid=u, id=0, commit=None, services=()) for u in left)]
+        return [
+            step
+            for app in apps
+            if app.uuid not in self.rejected
+            for step in next_steps(app, self.containers.mirror, handover_locks=handover_locks)
+        ]
+
+    def _do(self, ctx: Context, step: Step, *, now_ms: int) -> bool:
+        """Begin one step; whether there was something to begin."""
+        if step.kind == "wait":
+            return False
+        if step.kind != "fetch":
+            app = next((app for app in self.apps if app.uuid == step.app), None)
+            self.containers.do(ctx, step, app)
+            return step.kind != "relabel" or not self._after_relabel(ctx, now_ms=now_ms)
+        assert step.service is not None
+        image = step.service.image
+        if self.gates and self.gates.get(image, (0, 0))[1] > now_ms:
+            return False
+        mirror = self.containers.mirror
+        if mirror.pulls is None:
+            mirror.pulls = {}
+        if image not in mirror.pulls:
+            mirror.pulls[image] = 0
+            ctx.emit(PullImage(image=image))
+        return True
+
+    def _after_relabel(self, ctx: Context, *, now_ms: int) -> bool:
+        """Relabelling is done at once: nothing will report its end."""
+        self.next_ms = now_ms + ctx.config.step_delay_ms
+        return False
+
+    def _wake_ms(self, ctx: Context, *, now_ms: int) -> int:
+        times = [at_ms for _, at_ms in (self.gates or {}).values() if at_ms > now_ms]
+        return min(times, default=now_ms + ctx.config.noop_delay_ms)
+
+    def _settle(self, ctx: Context, *, now_ms: int) -> None:
+        """Every step is done: the commit is current, the locks are released."""
+        commits = {
+            app.uuid: app.commit
+            for app in self.apps
+            if app.commit is not None and app.uuid not in self.rejected
+        }
+        if commits != ctx.persisted.current_commits:
+            ctx.persist(current_commits=commits or ctx.persisted.current_commits)
+        self.release_locks(ctx)
+        self.failures, self.force, self.active = 0, False, False
+        self.gates = None
+        if self.queued is not None:
+            force, self.queued = self.queued, None
+            self._begin(force=force, now_ms=now_ms)
+
+    # --- locks -----------------------------------------------------------------------------------
+
+    def take_locks(self, ctx: Context, app: str, *, force: bool) -> int:
+        """Ask for the lock files of every service of an app, now and in the target."""
+        services = {box.service for box in self.containers.mirror.of(app)}
+        services |= {s.name for a in self.apps if a.uuid == app for s in a.services}
+        self.attempts += 1
+        self.lock_wait = (self.attempts, app)
+        ctx.emit(
+            TakeLocks(
+                attempt=self.attempts,
+                app=app,
+                services=tuple(sorted(services)),
+                force=force or overrides_locks(ctx.applied),
+            )
+        )
+        return self.attempts
+
+    def locks_taken(self, event: LocksTaken) -> bool:
+        """Whether these are the locks that were asked for; they are held now."""
+        if self.lock_wait is None or self.lock_wait[0] != event.attempt:
+            return False
+        app = self.lock_wait[1]
+        self.lock_wait = None
+        if app not in self.held:
+            self.held = (*self.held, app)
+        return True
+
+    def locks_refused(self, ctx: Context, event: LocksRefused, *, now_ms: int) -> bool:
+        """A user's lock file exists: sleep, longer each time; nothing watches the file."""
+        if self.lock_wait is None or self.lock_wait[0] != event.attempt:
+            return False
+        self.lock_wait = None
+        self.failures += 1
+        if self.active:
+            wait_ms = backoff_ms(
+                self.failures,
+                first_ms=ctx.config.lock_backoff_ms,
+                cap_ms=poll_interval_ms(ctx.applied, ctx.config.poll_interval_ms),
+            )
+            self.next_ms = now_ms + wait_ms
+            ctx.note(f"updates are locked by service {event.service}, retrying in {wait_ms} ms")
+        return True
+
+    def release_locks(self, ctx: Context) -> None:
+        """Remove our lock files."""
+        for app in self.held:
+            ctx.emit(ReleaseLocks(app=app))
+        self.held = ()
+
+    # --- pulls -----------------------------------------------------------------------------------
+
+    def pull_progressed(self, image: str, percent: int) -> None:
+        """A pull moved on."""
+        pulls = self.containers.mirror.pulls
+        if pulls and image in pulls:
+            pulls[image] = percent
+
+    def pull_finished(self, ctx: Context, image: str) -> None:
+        """An image is on the disk, for every service that wants it."""
+        mirror = self.containers.mirror
+        if not mirror.pulls or image not in mirror.pulls:
+            return
+        del mirror.pulls[image]
+        mirror.add_rows(ImageRow(*use) for use in uses_of(self.apps) if use.image == image)
+        ctx.persist(images=mirror.rows)
+        if self.gates:
+            self.gates.pop(image, None)
+
+    def pull_failed(self, ctx: Context, event: PullFailed, *, now_ms: int) -> None:
+        """A pull gave up: its next try waits, longer each time."""
+        pulls = self.containers.mirror.pulls
+        if not pulls or event.image not in pulls:
+            return
+        del pulls[event.image]
+        self.gates = self.gates or {}
+        fails = self.gates.get(event.image, (0, 0))[0] + 1
+        wait_ms = backoff_ms(
+            fails,
+            first_ms=ctx.config.lock_backoff_ms,
+            cap_ms=poll_interval_ms(ctx.applied, ctx.config.poll_interval_ms),
+        )
+        self.gates[event.image] = (fails, now_ms + wait_ms)
+        if fails == 1:
+            ctx.note(f"image pull failed: {event.reason}")
+
+    def image_removed(self, ctx: Context, image: str) -> None:
+        """An image was deleted."""
+        self.containers.mirror.drop_image(image)
+        ctx.persist(images=self.containers.mirror.rows)
+
+    # --- report ----------------------------------------------------------------------------------
+
+    def report(self, ctx: Context) -> Mapping[str, Any]:
+        """``apps`` of the state report."""
+        settled = ctx.persisted.current_commits
+        if Quirk.RELEASE_UUID_ONE_REPORT_LATE not in ctx.config.quirks:
+            reached = {
+                app.uuid: app.commit
+                for app in self.apps
+                if app.commit is not None
+                and app.uuid not in self.rejected
+                and self.containers.in_target(app)
+            }
+            if reached != settled:
+                settled = {**settled, **reached}
+        return apps_report(self.apps, self.rejected, self.containers.mirror, settled)
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other

@@ -1,0 +1,125 @@
+"""``apps`` of a state report: service statuses and ``update_status`` (``SUPERVISOR.md §2``)."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .mirror import Box, Mirror
+    from .target import TargetApp
+
+SHARED_REPORTS = 1024
+_DOING = {
+    "creating": "Installing",
+    "starting": "Starting",
+    "stopping": "Stopping",
+    "removing": "Stopping",
+}
+_STATES = {"created": "Installed", "running": "Running", "exited": "exited", "dead": "Dead"}
+_APPLYING = frozenset(("Installing", "Installed", "Awaiting handover"))
+
+Services = dict[str, dict[str, Any]]
+
+
+def update_status(services: Services) -> str:
+    """The ``update_status`` of one release, by its precedence."""
+    found = list(services.values())
+    statuses = {service["status"] for service in found}
+    if "Aborted" in statuses:
+        return "aborted"
+    if any(service.get("download_progress", 100) != 100 for service in found):
+        return "downloading"
+    if "Downloaded" in statuses:
+        return "downloaded"
+    if statuses & _APPLYING:
+        return "applying changes"
+    return "done"
+
+
+def apps_report(
+    apps: tuple[TargetApp, ...],
+    rejected: tuple[str, ...],
+    mirror: Mirror,
+    settled: Mapping[str, str],
+) -> Mapping[str, Any]:
+    """``apps`` of a state report; equal reports are one shared value, never to be changed.
+
+    Args:
+        apps: the target; only its apps are reported.
+        rejected: uuids of apps whose contract is not met.
+        mirror: the engine as the supervisor sees it.
+        settled: app uuid → commit, reported as ``release_uuid``.
+    """
+    body: dict[str, Any] = {}
+    for app in apps:
+        releases = _releases(app, mirror)
+        if app.uuid in rejected:
+            described: dict[str, Any] = {
+                commit: {"update_status": "rejected"} for commit in releases
+            }
+        else:
+            described = {
+                commit: {"update_status": update_status(services), "services": services}
+                for commit, services in releases.items()
+            }
+        entry: dict[str, Any] = {}
+        if app.uuid in settled:
+            entry["release_uuid"] = settled[app.uuid]
+        if described:
+            entry["releases"] = described
+        if entry:
+            body[app.uuid] = entry
+    return _shared(json.dumps(body))
+
+
+@lru_cache(maxsize=SHARED_REPORTS)
+def _shared(text: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = json.loads(text)
+    return value
+
+
+def _releases(app: TargetApp, mirror: Mirror) -> dict[str, Services]:
+    releases: dict[str, Services] = {}
+    boxes = mirror.of(app.uuid)
+    for row in mirror.rows:
+        if row.app == app.uuid:
+            gone = row.image in mirror.removing
+            releases.setdefault(row.commit, {})[row.service] = {
+                "image": row.image,
+                "status": "Deleting" if gone else "Downloaded",
+            }
+    for box in boxes:
+        services = releases.setdefault(box.commit, {})
+        services[box.service] = {"image": box.image, "status": _status(box, boxes)}
+    if app.commit is not None:
+        target = releases.setdefault(app.commit, {})
+        for service in app.services:
+            known = target.get(service.name)
+            if known is None or (mirror.pulls and service.image in mirror.pulls):
+                target[service.name] = {
+                    "image": service.image,
+                    "status": "Downloading",
+                    "download_progress": (mirror.pulls or {}).get(service.image, 0),
+                }
+    return dict(sorted(releases.items()))
+
+
+def _status(box: Box, boxes: list[Box]) -> str:
+    if box.doing is not None:
+        return _DOING[box.doing]
+    if box.state == "running":
+        others = [
+            other
+            for other in boxes
+            if other.service == box.service
+            and other.state == "running"
+            and other.commit != box.commit
+        ]
+        if others:
+            newest = boxes.index(box) > max(boxes.index(other) for other in others)
+            return "Awaiting handover" if newest else "Handing over"
+    return _STATES[box.state]
