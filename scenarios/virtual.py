@@ -6,7 +6,6 @@ says, enters the steps on the agenda, and lets everything happen.  Nobody here k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Persisted
@@ -19,14 +18,18 @@ from .errors import LabError
 from .history import History
 from .simulation.agenda import RANK_STEP, Agenda
 from .simulation.cloudside import CloudSide, Failure
+from .simulation.conditions import Conditions
+from .simulation.device import Device
 from .simulation.exchanges import Exchanges
-from .simulation.machines import Device, Machines
+from .simulation.machines import Machines
 from .simulation.releases import images_of, publish
 from .simulation.steps import carry_out
 from .simulation.tunnels import Tunnels
 from .streams import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from agent.host_os import ProgressScript
 
     from .model import Scenario
@@ -49,6 +52,7 @@ class World:
         self.tunnels = Tunnels(self.agenda, self.cloudside, scenario.vpn, self._key("vpn"))
         self.catalog = Catalog()
         self.machines = Machines(self, shortcut=shortcut)
+        self.conditions = Conditions(self)
         self.devices: dict[str, Device] = {}
         self.home_fleet = scenario.devices[0].fleet
         self._instances: dict[str, int] = {}
@@ -67,7 +71,7 @@ class World:
             self.command(AddKey(key=key, kind="provisioning", owner=fleet))
             publish(self, self.scenario.release, fleet=fleet)
         for name in VPN_SERVERS:
-            self.tunnels.start_server(name)
+            self.tunnels.hosts.start(name)
         for number, spec in enumerate(self.scenario.devices):
             device = Device(spec, number, self.machines, seed=self.seed)
             self.devices[spec.name] = device
@@ -94,7 +98,7 @@ class World:
         """A person registers the device; its disk gets the keys, and a release if one is named."""
         spec = device.spec
         uuid, key = digest("uuid", self.seed, spec.name), self._key("device", spec.name)
-        self._known(device, uuid, key)
+        self.known(device, uuid, key)
         command = CloudPreregister(
             uuid=uuid, name=spec.name, fleet=spec.fleet, api_key=key, device_type=spec.device_type
         )
@@ -124,7 +128,7 @@ class World:
         images: tuple[str, ...] = ()
         if preload == self.scenario.release.commit:
             images = tuple(images_of(device.spec.fleet, self.scenario.release))
-        self.machines.flash_disk(device, persisted, images)
+        device.board.flash(persisted, images)
 
     def _preloaded(self, uuid: str) -> Mapping[str, Any]:
         """``apps.json``: the device's part of the target state, without configuration."""
@@ -136,11 +140,13 @@ class World:
         """Boot a flasher medium: a registered device writes its internal disk and powers off."""
         if device.uuid is None:
             self.preregister(device, preload=None)
-        self.machines.run_host_program(device, script, os_version=None)
+        self.conditions.run_host_program(device, script, os_version=None)
 
-    def _known(self, device: Device, uuid: str, key: str) -> None:
+    def known(self, device: Device, uuid: str | None, key: str | None) -> None:
+        """The device has this identity now."""
         device.uuid, device.key = uuid, key
-        self.cloudside.names[uuid] = device.name
+        if uuid is not None:
+            self.cloudside.names[uuid] = device.name
 
     # --- what steps do ---------------------------------------------------------------------------
 
@@ -207,9 +213,9 @@ class World:
 
     def set_registry(self, state: str, status: int) -> None:
         """The registry's health, for every board."""
-        self.machines.registry_fault = None if state == "up" else (state, status)
+        self.conditions.registry_fault = None if state == "up" else (state, status)
         for device in self.devices.values():
-            self.machines.refresh_registry(device)
+            self.conditions.refresh_registry(device)
 
     # --- running ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cloud_stub.core import Cloud
 from cloud_stub.messages import (
@@ -16,11 +16,14 @@ from cloud_stub.messages import (
     Response,
     TimerFired,
 )
-from cloud_stub.settings import CloudSettings
 
 from ..history import Change, History, Note
-from ..streams import Stream
 from .agenda import RANK_CLOUD, Agenda
+
+if TYPE_CHECKING:
+    from cloud_stub.settings import CloudSettings
+
+    from ..streams import Stream
 
 Failure = Literal["refused", "timeout"]
 Reply = Callable[[Response | Failure], None]

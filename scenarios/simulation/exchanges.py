@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from agent.effects import SendRequest
 from agent.events import Event, FailureReason, RequestFailed, ResponseReceived
 from cloud_stub.messages import Request, Response
 
-from ..streams import Stream
-from .agenda import Agenda
-from .cloudside import CloudSide, Failure
 from .links import DNS_TIMEOUT_MS, RETRANSMIT_MIN_MS, SYN_INSTANTS_MS, Fate, Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.effects import SendRequest
+
+    from ..streams import Stream
+    from .agenda import Agenda
+    from .cloudside import CloudSide, Failure
 
 PORTAL_PAGE = "<html><head><title>Sign in to the network</title></head></html>"
 

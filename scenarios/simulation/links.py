@@ -5,10 +5,12 @@ A ``Link`` is a value: faults replace it, and a device without faults shares the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Channel = Literal["vpn", "api", "dns", "registry", "ntp"]
 CHANNELS: tuple[Channel, ...] = ("vpn", "api", "dns", "registry", "ntp")
@@ -24,7 +26,7 @@ DNS_TIMEOUT_MS = 10_000
 class Fate(Enum):
     """What happens to a packet."""
 
-    PASS = "passes"
+    PASS = "passes"  # noqa: S105  # a packet's fate, no password
     DROP = "vanishes"
     REJECT = "is refused"
     NO_ROUTE = "finds no route"

@@ -1,4 +1,4 @@
-"""A simulated device: its power, board, supervisor and VPN client, and how they meet the world.
+"""Drives each device's supervisor and VPN client: power, boot, processes, and the shortcut.
 
 The supervisor and the client are the real cores of ``agent``; here their effects are carried out.
 ``life`` names one power cycle of the board and ``process`` one run of the supervisor: what belongs
@@ -7,115 +7,22 @@ to an earlier one is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from agent import cloudlink as client
 from agent import effects as do
 from agent.config import AgentConfig, Persisted
 from agent.events import ApiCalled, Event, Started, TimerFired
-from agent.host_os import ProgressScript, progress_request
 from agent.machine import Agent
 from agent.quirks import BEHAVIOURS
 
-from ..board import Board
-from ..streams import Stream
-from .links import Fate, Link
+from .links import Link
 
 if TYPE_CHECKING:
     from cloud_stub.messages import CallDevice
 
-    from ..model import DeviceSpec
     from ..virtual import World
-    from .tunnels import Session
-
-NTP_PERIOD_MS = 64_000
-"""chrony's shortest poll; balenaOS lets it step the clock at any of them."""
-CERTIFICATE_SPAN_MS = 60 * 86_400_000
-"""How far a clock may be off before the API's certificate is not valid for it."""
-RUN_EPOCH_MS = 1_767_225_600_000
-"""Wall time at the start of a run: 2026-01-01 00:00 UTC."""
-
-
-class Device:
-    """One device of the fleet; plain state, driven by ``Machines``."""
-
-    __slots__ = (
-        "_link_draws",
-        "agent",
-        "armed_ms",
-        "attempt",
-        "board",
-        "client",
-        "client_armed_ms",
-        "clear",
-        "clock_off_ms",
-        "draws",
-        "key",
-        "life",
-        "link",
-        "machines",
-        "name",
-        "number",
-        "power",
-        "process",
-        "row",
-        "session",
-        "spec",
-        "tunnels_opened",
-        "uuid",
-    )
-
-    def __init__(self, spec: DeviceSpec, number: int, machines: Machines, *, seed: int) -> None:
-        self.spec = spec
-        self.name = spec.name
-        self.number = number
-        self.machines = machines
-        self.uuid: str | None = None
-        self.key: str | None = None
-        self.link: Link = machines.clear_link
-        self.clear = False
-        """A poll meets nothing on its way: the shortcut may be taken."""
-        self.life = 0
-        self.process = 0
-        self.power: Literal["off", "booting", "on"] = "off"
-        self.board = Board(machines.world.catalog)
-        self.agent: Agent | None = None
-        self.client: client.CloudlinkClient | None = None
-        self.session: Session | None = None
-        self.attempt: int | None = None
-        self.tunnels_opened = 0
-        self.draws = Stream(seed, spec.name, "supervisor")
-        self._link_draws: Stream | None = None
-        self.row: Any = None
-        """The device's row in the cloud core, for the shortcut."""
-        self.armed_ms = -1
-        self.client_armed_ms = -1
-        self.clock_off_ms = 0
-
-    @property
-    def link_draws(self) -> Stream:
-        """Randomness of this device's link: jitter, loss, shares of faults."""
-        if self._link_draws is None:
-            self._link_draws = Stream(self.machines.world.seed, self.name, "link")
-        return self._link_draws
-
-    @property
-    def trusts_certificates(self) -> bool:
-        """The device's clock is inside the validity of the API's certificate."""
-        return abs(self.clock_off_ms) <= CERTIFICATE_SPAN_MS
-
-    def wants_tunnel(self, attempt: int) -> bool:
-        """The client is still waiting for this attempt."""
-        return self.attempt == attempt
-
-    def cloudlink_event(self, life: int, event: client.Event) -> None:
-        """Something reaches the VPN client."""
-        self.machines.cloudlink_event(self, life, event)
-
-    def api_call(self, life: int, call: CallDevice) -> None:
-        """A call of the supervisor API comes out of the tunnel."""
-        self.machines.api_call(self, life, call)
+    from .device import Device
 
 
 class Machines:
@@ -125,12 +32,11 @@ class Machines:
         self.world = world
         self.shortcut = shortcut
         self.clear_link = Link(latency_ms=world.scenario.links.latency_ms)
-        self.registry_fault: tuple[str, int] | None = None
         self.step_times: list[int] = []
         """Times of the scenario's steps still to come, latest first."""
         self._configs: dict[tuple[str, str], AgentConfig] = {}
-        self._os_versions: dict[str, str] = {}
-        self._host_requests = 0
+        self.os_versions: dict[str, str] = {}
+        """Of devices whose host OS was upgraded."""
 
     # --- power -----------------------------------------------------------------------------------
 
@@ -166,15 +72,15 @@ class Machines:
         device.power = "off"
         device.agent = device.client = device.attempt = None
         device.armed_ms = device.client_armed_ms = -1
-        self._refresh(device)
+        self.world.conditions.refresh(device)
 
     def _booted(self, device: Device, life: int) -> None:
         if device.life != life:
             return
         device.power = "on"
         device.client = client.CloudlinkClient(self.world.client_config)
-        self._refresh(device)
-        self.refresh_registry(device)
+        self.world.conditions.refresh(device)
+        self.world.conditions.refresh_registry(device)
         self.cloudlink_event(device, life, client.Start())
         self._start_supervisor(device, cold_boot=True)
 
@@ -190,7 +96,7 @@ class Machines:
             reboot_needed=board.reboot_needed,
         )
         self.supervisor_event(device, device.process, started)
-        self._arm_board(device)
+        self.arm_board(device)
 
     def supervisor(self, device: Device, state: str) -> None:
         """Stop, hang or start the supervisor; the VPN client does not notice."""
@@ -205,7 +111,7 @@ class Machines:
 
     def _config(self, device: Device) -> AgentConfig:
         """Shared by all devices of a kind: what a device has of its own is in ``Persisted``."""
-        version = self._os_versions.get(device.name, AgentConfig().os_version)
+        version = self.os_versions.get(device.name, AgentConfig().os_version)
         kind = (device.spec.behaviour, f"{device.spec.device_type} {version}")
         if kind not in self._configs:
             self._configs[kind] = AgentConfig(
@@ -249,8 +155,9 @@ class Machines:
     def _carry_out(self, device: Device, effect: do.Effect) -> list[Event]:
         match effect:
             case do.SendRequest():
+                process = device.process
                 self.world.exchanges.send(
-                    device, effect, lambda life, event: self.supervisor_event(device, life, event)
+                    device, effect, lambda _, event: self.supervisor_event(device, process, event)
                 )
             case do.SetVpn():
                 event = client.Start() if effect.enabled else client.Stop()
@@ -269,11 +176,12 @@ class Machines:
                     self.world.known(device, effect.state.uuid, effect.state.device_api_key)
             case _:
                 events = device.board.carry_out(effect, now_ms=self.world.agenda.now_ms)
-                self._arm_board(device)
+                self.arm_board(device)
                 return events
         return []
 
-    def _arm_board(self, device: Device) -> None:
+    def arm_board(self, device: Device) -> None:
+        """Have the board advance when it next has something to do."""
         deadline = device.board.next_deadline_ms()
         if deadline is not None:
             wait = max(0, deadline - self.world.agenda.now_ms)
@@ -284,7 +192,7 @@ class Machines:
             return
         for event in device.board.advance(now_ms=self.world.agenda.now_ms):
             self.supervisor_event(device, device.process, event)
-        self._arm_board(device)
+        self.arm_board(device)
 
     def api_call(self, device: Device, life: int, call: CallDevice) -> None:
         """A call through cloudlink; a supervisor that is not there refuses the connection."""
@@ -345,140 +253,3 @@ class Machines:
         if device.life == life and device.client_armed_ms == deadline:
             device.client_armed_ms = -1
             self.cloudlink_event(device, life, client.TimerFired())
-
-    # --- what steps do to a device ---------------------------------------------------------------
-
-    def set_link(self, device: Device, link: Link) -> None:
-        """The device's way to the cloud is now ``link``."""
-        device.link = self.clear_link if link == self.clear_link else link
-        self._refresh(device)
-        self.refresh_registry(device)
-        self.world.tunnels.way_changed(device)
-
-    def _refresh(self, device: Device) -> None:
-        device.clear = device.link.plain and device.trusts_certificates
-
-    def identify(self, device: Device) -> None:
-        """The cloud's row of the device may have been made or replaced."""
-        device.row = self.world.cloudside.cloud.devices.get(device.uuid or "")
-
-    def refresh_registry(self, device: Device) -> None:
-        """Tell the board how images flow now."""
-        link = device.link
-        fault = self.registry_fault
-        rate: int | None = self.world.scenario.links.registry_bytes_per_second
-        if link.rate_bytes_per_second is not None and rate is not None:
-            rate = min(rate, link.rate_bytes_per_second)
-        error: str | None = None
-        outward, inward = link.fate("registry", outward=True), link.fate("registry", outward=False)
-        if outward in (Fate.REJECT, Fate.NO_ROUTE):
-            error = "refused" if outward is Fate.REJECT else "unreachable"
-        elif fault is not None and fault[0] in ("down", "error"):
-            error = "refused" if fault[0] == "down" else f"HTTP {fault[1]}"
-        elif outward is Fate.DROP or inward is not Fate.PASS or (fault and fault[0] == "hang"):
-            rate = None
-        device.board.set_registry(rate, error=error, now_ms=self.world.agenda.now_ms)
-        self._arm_board(device)
-
-    def flash_disk(
-        self, device: Device, persisted: Persisted, images: tuple[str, ...]
-    ) -> None:
-        """The disk is written from outside: configuration, keys, preloaded images."""
-        device.board.flash(persisted, images)
-
-    def user_lock(self, device: Device, service: str | None, *, hold: bool) -> None:
-        """User code creates or removes its lock file."""
-        app = self.world.fleet_uuid(device.spec.fleet)
-        for name in [service] if service else device.board.services(app):
-            if hold:
-                device.board.hold_lock(app, name)
-            else:
-                device.board.release_lock(app, name)
-
-    def handover_complete(self, device: Device, service: str | None) -> None:
-        """The hand-over file of a service appears."""
-        app = self.world.fleet_uuid(device.spec.fleet)
-        for name in [service] if service else device.board.services(app):
-            for event in device.board.handover_complete(name):
-                self.supervisor_event(device, device.process, event)
-
-    def misbehave(self, device: Device, service: str, state: str) -> None:
-        """A service exits, crashes or restarts."""
-        for event in device.board.misbehave(service, state, now_ms=self.world.agenda.now_ms):
-            self.supervisor_event(device, device.process, event)
-        self._arm_board(device)
-
-    def set_disk(self, device: Device, state: str) -> None:
-        """The disk is full, read-only or well."""
-        device.board.set_disk(state, now_ms=self.world.agenda.now_ms)
-        self._arm_board(device)
-
-    def measure(self, device: Device, readings: Mapping[str, Any]) -> None:
-        """The board's sensors read something new."""
-        from agent.events import BoardMeasured
-
-        if device.agent is not None:
-            self.supervisor_event(device, device.process, BoardMeasured(readings=readings))
-
-    def set_clock(
-        self,
-        device: Device,
-        *,
-        shown_ms: int | None,
-        skew_ms: int | None,
-        jump_ms: int | None,
-    ) -> None:
-        """The device's wall clock is wrong until NTP gets through."""
-        now_ms = self.world.agenda.now_ms
-        if shown_ms is not None:
-            device.clock_off_ms = shown_ms - (RUN_EPOCH_MS + now_ms)
-        elif skew_ms is not None:
-            device.clock_off_ms = skew_ms
-        else:
-            device.clock_off_ms += jump_ms or 0
-        self._refresh(device)
-        self.world.agenda.after(NTP_PERIOD_MS, self._ntp, device)
-
-    def _ntp(self, device: Device) -> None:
-        link = device.link
-        through = link.up and all(
-            link.fate("ntp", outward=outward) is Fate.PASS for outward in (True, False)
-        )
-        if device.power == "on" and through:
-            device.clock_off_ms = 0
-            self._refresh(device)
-        elif device.clock_off_ms:
-            self.world.agenda.after(NTP_PERIOD_MS, self._ntp, device)
-
-    # --- host programs ---------------------------------------------------------------------------
-
-    def run_host_program(
-        self, device: Device, script: ProgressScript, *, os_version: str | None
-    ) -> None:
-        """The flasher or the OS updater reports its progress, then ends the board's life."""
-        wait = 0
-        for step in script.steps:
-            wait += step.after_ms
-            self.world.agenda.after(wait, self._host_progress, device, device.life, step)
-        end = wait + script.linger_ms
-        self.world.agenda.after(end, self._host_end, device, device.life, script, os_version)
-
-    def _host_progress(self, device: Device, life: int, step: Any) -> None:
-        if device.life == life:
-            self._host_requests += 1
-            request = progress_request(
-                self._host_requests, device.uuid or "", device.key or "", step
-            )
-            self.world.exchanges.send(device, request, lambda *_: None)
-
-    def _host_end(
-        self, device: Device, life: int, script: ProgressScript, os_version: str | None
-    ) -> None:
-        if device.life != life:
-            return
-        if os_version is not None:
-            self._os_versions[device.name] = os_version
-        if script.ends_with == "reboot":
-            self.reboot(device)
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cloud_stub.messages import CreateRelease, ServiceSpec
@@ -10,6 +9,8 @@ from cloud_stub.messages import CreateRelease, ServiceSpec
 from ..streams import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .. import verbs
     from ..virtual import World
 
@@ -41,9 +42,7 @@ def publish(world: World, release: verbs.Release, *, fleet: str) -> None:
             labels.setdefault(STRATEGY_LABEL, service.strategy)
         if service.handover_timeout_ms is not None:
             labels.setdefault(HANDOVER_LABEL, str(service.handover_timeout_ms))
-        requires = [
-            requirement.model_dump(exclude_none=True) for requirement in service.requires
-        ]
+        requires = [requirement.model_dump(exclude_none=True) for requirement in service.requires]
         contract = {"type": "sw.container", "slug": name, "requires": requires}
         specs.append(
             ServiceSpec(

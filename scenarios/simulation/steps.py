@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent.host_os import ProgressScript, ProgressStep, flasher, os_update
 from cloud_stub.messages import (
@@ -20,12 +19,14 @@ from .. import verbs
 from ..history import Mark, Unmet
 from .cloudside import OPEN, FrontDoor
 from .links import Rule
-from .machines import Device
 from .releases import publish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from ..model import Step
     from ..virtual import World
+    from .device import Device
 
 OVERRIDE_VARIABLE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 ACTION_PATHS = {
@@ -51,7 +52,7 @@ def carry_out(world: World, step: Step) -> None:
             _change_links(world, devices, action)
         case verbs.Dns():
             for device in devices:
-                world.machines.set_link(device, replace(device.link, dns=action.state))
+                world.conditions.set_link(device, replace(device.link, dns=action.state))
         case verbs.Api() | verbs.Registry() | verbs.VpnServer() | verbs.CloudRestart():
             _cloud_fault(world, action)
         case verbs.Release():
@@ -115,7 +116,7 @@ def _change_links(
                     mtu=action.mtu,
                     nat_timeout_ms=action.nat_timeout_ms,
                 )
-        world.machines.set_link(device, link)
+        world.conditions.set_link(device, link)
 
 
 # --- the cloud's side ---------------------------------------------------------------------------
@@ -139,26 +140,28 @@ def _cloud_fault(
         case verbs.CloudRestart():
             world.cloudside.restart(action.down_for_ms)
         case verbs.VpnServer():
-            names = [action.name] if action.name else sorted(world.tunnels.hosts)
+            names = [action.name] if action.name else sorted(world.tunnels.hosts.by_name)
             for name in names:
                 _vpn_server(world, name, action.state)
 
 
-def _vpn_server(world: World, name: str, state: str) -> None:
-    tunnels = world.tunnels
-    known = tunnels.hosts.get(name)
+def _vpn_server(
+    world: World, name: str, state: Literal["up", "down", "hang", "error", "killed"]
+) -> None:
+    hosts = world.tunnels.hosts
+    known = hosts.by_name.get(name)
     match state:
         case "up":
             if known is not None and known.state in ("hang", "error"):
                 known.state = "up"
             elif known is None or known.state == "down":
-                tunnels.start_server(name)
+                hosts.start(name)
         case "killed":
             if known is not None:
-                tunnels.kill_server(name)
+                hosts.kill(name)
         case "down":
             if known is not None:
-                tunnels.stop_server(name)
+                hosts.stop(name)
         case "hang" | "error":
             if known is not None:
                 known.state = state
@@ -183,20 +186,27 @@ def _on_device(world: World, device: Device, action: Any) -> None:
         case verbs.Supervisor():
             machines.supervisor(device, action.state)
         case verbs.Service():
-            machines.misbehave(device, action.name, action.state)
+            world.conditions.misbehave(device, action.name, action.state)
         case verbs.Disk():
             if action.state is not None:
-                machines.set_disk(device, action.state)
+                world.conditions.set_disk(device, action.state)
         case verbs.Undervolt():
-            machines.measure(device, {"is_undervolted": action.state == "on"})
+            world.conditions.measure(device, {"is_undervolted": action.state == "on"})
         case verbs.Clock():
-            machines.set_clock(
+            world.conditions.set_clock(
                 device, shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms
             )
         case verbs.HandoverComplete():
-            machines.handover_complete(device, action.service)
+            world.conditions.handover_complete(device, action.service)
         case verbs.Lock():
             _lock(world, device, action)
+        case _:
+            _on_account(world, device, action)
+
+
+def _on_account(world: World, device: Device, action: Any) -> None:
+    """What people do to a device's entry in the cloud, and what is written to its media."""
+    match action:
         case verbs.Config():
             by_device = action.level == "device"
             target = device.uuid or "" if by_device else action.fleet or device.spec.fleet
@@ -218,7 +228,7 @@ def _on_device(world: World, device: Device, action: Any) -> None:
             paced = [replace(step, after_ms=span if step.after_ms else 0) for step in steps.steps]
             world.flash(device, ProgressScript(steps=tuple(paced), ends_with="power_off"))
         case verbs.OsUpdate():
-            machines.run_host_program(device, _os_script(action), os_version=action.version)
+            world.conditions.run_host_program(device, _os_script(action), os_version=action.version)
         case _:
             raise AssertionError(f"no such verb: {action!r}")
 
@@ -233,7 +243,7 @@ def _os_script(action: verbs.OsUpdate) -> ProgressScript:
 
 def _lock(world: World, device: Device, action: verbs.Lock) -> None:
     if action.state is not None:
-        world.machines.user_lock(device, action.service, hold=action.state == "hold")
+        world.conditions.user_lock(device, action.service, hold=action.state == "hold")
     if action.override is not None:
         variable = SetVariable(
             level="device",
@@ -260,9 +270,7 @@ def _account(world: World, device: Device, standing: str) -> None:
 # --- through cloudlink, and raw primitives ------------------------------------------------------
 
 
-def _through_cloudlink(
-    world: World, device: Device, step: Step, action: verbs.DoAction
-) -> None:
+def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.DoAction) -> None:
     def judge(response: Response) -> None:
         text = f"{action.name} answered {response.status}"
         world.cloudside.note(device.name, text)
@@ -279,7 +287,8 @@ def _through_cloudlink(
                 Unmet(world.agenda.now_ms, device.name, detail, step.where.line)
             )
 
-    body = {"force": True} if action.force else {}
+    app = world.cloudside.cloud.fleet_id(device.spec.fleet)
+    body = {"appId": app, **({"force": True} if action.force else {})}
     world.ask_device(device, ACTION_PATHS[action.name], body, judge)
 
 

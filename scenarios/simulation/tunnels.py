@@ -7,62 +7,30 @@ silence began, and count their own time-outs from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from agent import cloudlink as client
 from cloud_stub import vpn_server as server
-from cloud_stub.messages import CallDevice, DeviceReplied, Request, Response
-from cloud_stub.settings import VpnSettings
+from cloud_stub.messages import CallDevice, DeviceReplied
 
-from .agenda import RANK_CLOUD, Agenda
 from .links import DNS_TIMEOUT_MS, SYN_INSTANTS_MS, Fate
+from .vpn_hosts import Hosts, ServerHost, Session
 
 if TYPE_CHECKING:
-    from .cloudside import CloudSide, Failure
-    from .machines import Device
+    from cloud_stub.settings import VpnSettings
+
+    from .agenda import Agenda
+    from .cloudside import CloudSide
+    from .device import Device
 
 CONNECT_TIMEOUT_MS = 120_000
 """OpenVPN's default ``connect-timeout``."""
-API_TRIP_MS = 1
-"""Between the VPN server and the API, in the same data centre."""
-
-
-class Session:
-    """One TCP connection of a VPN client; each end may think it alive when it is not."""
-
-    __slots__ = ("attempt", "device", "id", "life", "server", "silent_in", "silent_out", "up_ms")
-
-    def __init__(self, number: int, device: Device, host: ServerHost, attempt: int) -> None:
-        self.id = number
-        self.device = device
-        self.life = device.life
-        self.server = host
-        self.attempt = attempt
-        self.up_ms: int | None = None
-        self.silent_in = False
-        """The device hears nothing."""
-        self.silent_out = False
-        """The server hears nothing."""
-
-
-class ServerHost:
-    """A VPN service instance and what holds it: its machine, sessions and timer."""
-
-    __slots__ = ("armed_ms", "core", "name", "requests", "sessions", "state")
-
-    def __init__(self, name: str, core: server.VpnServer) -> None:
-        self.name = name
-        self.core = core
-        self.state: Literal["up", "down", "hang"] = "up"
-        self.sessions: dict[int, Session] = {}
-        self.armed_ms: int | None = None
-        self.requests = 0
 
 
 class Tunnels:
-    """Carries what VPN clients and servers do to each other and to the API."""
+    """The clients' end of every session, and the way between."""
 
-    __slots__ = ("_agenda", "_cloud", "_key", "_numbers", "_settings", "hosts")
+    __slots__ = ("_agenda", "_cloud", "_settings", "hosts")
 
     def __init__(
         self, agenda: Agenda, cloud: CloudSide, settings: VpnSettings, service_key: str
@@ -70,99 +38,7 @@ class Tunnels:
         self._agenda = agenda
         self._cloud = cloud
         self._settings = settings
-        self._key = service_key
-        self._numbers = 0
-        self.hosts: dict[str, ServerHost] = {}
-
-    # --- servers ---------------------------------------------------------------------------------
-
-    def start_server(self, name: str) -> ServerHost:
-        """Start a VPN service instance, the first time or again."""
-        host = self.hosts.get(name)
-        core = server.VpnServer(name, self._key, self._settings)
-        if host is None:
-            host = self.hosts[name] = ServerHost(name, core)
-        host.core, host.state, host.armed_ms = core, "up", None
-        self._serve(host, server.Started())
-        return host
-
-    def kill_server(self, name: str) -> None:
-        """The process dies hard: its sockets are reset, nothing is reported to the API."""
-        host = self.hosts[name]
-        host.state, host.armed_ms = "down", None
-        for session in list(host.sessions.values()):
-            self._forget(session)
-            self._at_client(session, client.ConnectionReset())
-
-    def stop_server(self, name: str) -> None:
-        """The service stops in order: each client is closed and reported."""
-        host = self.hosts[name]
-        host.state = "down"
-        self._serve(host, server.StopGracefully())
-
-    def hang_server(self, name: str) -> None:
-        """The service takes no new connections; what it has goes on."""
-        self.hosts[name].state = "hang"
-
-    def _serve(self, host: ServerHost, event: server.Event) -> None:
-        """Hand an event to a server's machine and carry out what it wants."""
-        core, now_ms = host.core, self._agenda.now_ms
-        for effect in core.handle(event, now_ms=now_ms):
-            match effect:
-                case server.SendRequest():
-                    self._agenda.after(API_TRIP_MS, self._ask_api, host, core, effect)
-                case server.AcceptSession():
-                    self._accepted(host, effect.session)
-                case server.RefuseSession():
-                    self._ended(host, effect.session, refused=True)
-                case server.CloseSession():
-                    self._ended(host, effect.session, refused=False)
-                case server.Note():
-                    pass
-        self._arm_server(host)
-
-    def _arm_server(self, host: ServerHost) -> None:
-        deadline = host.core.next_deadline_ms()
-        if deadline is not None and (host.armed_ms is None or deadline < host.armed_ms):
-            host.armed_ms = deadline
-            at_ms = max(deadline, self._agenda.now_ms)
-            self._agenda.at(at_ms, RANK_CLOUD, self._server_timer, host, deadline)
-
-    def _server_timer(self, host: ServerHost, deadline: int) -> None:
-        if host.armed_ms == deadline:
-            host.armed_ms = None
-            self._serve(host, server.TimerFired())
-
-    def _ask_api(
-        self, host: ServerHost, core: server.VpnServer, effect: server.SendRequest
-    ) -> None:
-        self._numbers += 1
-        request = Request(
-            id=-self._numbers,
-            method=effect.method,
-            path=effect.path,
-            headers=effect.headers,
-            body=effect.body,
-        )
-
-        def answer(response: Response | Failure) -> None:
-            wait_ms = effect.timeout_ms if response == "timeout" else API_TRIP_MS
-            self._agenda.after(wait_ms, self._api_answered, host, core, effect.id, response)
-
-        self._cloud.submit(request, None, answer)
-
-    def _api_answered(
-        self, host: ServerHost, core: server.VpnServer, number: int, response: Response | Failure
-    ) -> None:
-        if host.core is not core or (host.state == "down" and not host.sessions):
-            return
-        if isinstance(response, Response):
-            event: server.Event = server.ResponseReceived(
-                id=number, status=response.status, body=response.body
-            )
-        else:
-            event = server.RequestFailed(id=number)
-        self._serve(host, event)
+        self.hosts = Hosts(agenda, cloud, settings, service_key, self)
 
     # --- a client connects -----------------------------------------------------------------------
 
@@ -179,9 +55,7 @@ class Tunnels:
         else:
             self._knock(device, device.life, attempt, self._agenda.now_ms, 0)
 
-    def _knock(
-        self, device: Device, life: int, attempt: int, started_ms: int, tries: int
-    ) -> None:
+    def _knock(self, device: Device, life: int, attempt: int, started_ms: int, tries: int) -> None:
         if device.life != life or not device.wants_tunnel(attempt):
             return
         link = device.link
@@ -189,7 +63,7 @@ class Tunnels:
         host = self._choose(device)
         if fate is Fate.NO_ROUTE:
             self._failed(device, life, attempt, "unreachable")
-        elif fate is Fate.REJECT or (fate is Fate.PASS and host is None):
+        elif fate is Fate.REJECT or (fate is Fate.PASS and (host is None or host.state == "error")):
             self._failed(device, life, attempt, "refused")
         elif (
             fate is Fate.DROP
@@ -201,23 +75,20 @@ class Tunnels:
             if following < len(SYN_INSTANTS_MS):
                 at_ms = started_ms + SYN_INSTANTS_MS[following]
                 wait = at_ms - self._agenda.now_ms
-                self._agenda.after(
-                    wait, self._knock, device, life, attempt, started_ms, following
-                )
+                self._agenda.after(wait, self._knock, device, life, attempt, started_ms, following)
             else:
                 wait = limit - self._agenda.now_ms
                 self._agenda.after(wait, self._failed, device, life, attempt, "timeout")
         else:
             assert host is not None
-            self._numbers += 1
-            session = Session(self._numbers, device, host, attempt)
+            session = Session(self.hosts.next_number(), device, host, attempt)
             # TCP and TLS before the server sees who it is
             wait = 3 * self._trip_ms(device)
             self._agenda.after(wait, self._requested, session)
 
     def _choose(self, device: Device) -> ServerHost | None:
         """DNS round robin over the instances that run, the same for a device in any fleet."""
-        running = [host for host in self.hosts.values() if host.state != "down"]
+        running = self.hosts.running()
         if not running:
             return None
         return running[(device.number + device.tunnels_opened) % len(running)]
@@ -225,12 +96,12 @@ class Tunnels:
     def _requested(self, session: Session) -> None:
         host = session.server
         if host.state == "down":
-            self._at_client(session, client.ConnectionReset())
+            self.at_client(session, client.ConnectionReset())
             return
         host.sessions[session.id] = session
         uuid, key = session.device.uuid or "", session.device.key or ""
         event = server.SessionRequested(session=session.id, uuid=uuid, key=key)
-        self._serve(host, event)
+        self.hosts.serve(host, event)
 
     def _failed(self, device: Device, life: int, attempt: int, reason: client.Reason) -> None:
         if device.life == life:
@@ -239,8 +110,8 @@ class Tunnels:
 
     # --- a session's life ------------------------------------------------------------------------
 
-    def _accepted(self, host: ServerHost, number: int) -> None:
-        session = host.sessions[number]
+    def accepted(self, session: Session) -> None:
+        """The server let the client in."""
         session.up_ms = self._agenda.now_ms
         trip_ms = self._trip_ms(session.device)
         self._agenda.after(trip_ms, self._up, session)
@@ -254,17 +125,14 @@ class Tunnels:
         device.cloudlink_event(session.life, client.TunnelUp(attempt=session.attempt))
         self.way_changed(device)
 
-    def _ended(self, host: ServerHost, number: int, *, refused: bool) -> None:
+    def ended(self, session: Session, *, refused: bool) -> None:
         """The server ended a session; the client learns it if the way is open."""
-        session = host.sessions.get(number)
-        if session is None:
-            return
-        self._forget(session)
         if session.device.link.fate("vpn", outward=False) is Fate.PASS:
             event = client.AuthRefused(attempt=session.attempt) if refused else client.PeerClosed()
-            self._at_client(session, event)
+            self.at_client(session, event)
 
-    def _at_client(self, session: Session, event: client.Event) -> None:
+    def at_client(self, session: Session, event: client.Event) -> None:
+        """Something reaches the client, unless its device or session is another one by now."""
         device = session.device
         current = device.session is session or not isinstance(event, client.PeerClosed)
         if device.life == session.life and current:
@@ -282,7 +150,7 @@ class Tunnels:
     def _closed(self, session: Session) -> None:
         if session.id in session.server.sessions:
             self._forget(session)
-            self._serve(session.server, server.SessionClosed(session=session.id))
+            self.hosts.serve(session.server, server.SessionClosed(session=session.id))
 
     def cut(self, device: Device) -> None:
         """Power is gone: nothing more is sent, the server hears silence."""
@@ -336,7 +204,7 @@ class Tunnels:
             session.silent_out = True
             last = self._last_ping_ms(session)
             event = server.PeerSilent(session=session.id, last_heard_ms=last)
-            self._serve(session.server, event)
+            self.hosts.serve(session.server, event)
 
     def _silence_in(self, session: Session) -> None:
         if not session.silent_in and session.device.life == session.life:
@@ -349,7 +217,7 @@ class Tunnels:
         alive = device.session is session and session.id in session.server.sessions
         if alive and session.silent_out and device.link.fate("vpn", outward=True) is Fate.PASS:
             session.silent_out = False
-            self._serve(session.server, server.PeerHeard(session=session.id))
+            self.hosts.serve(session.server, server.PeerHeard(session=session.id))
 
     def _heard_in(self, session: Session) -> None:
         device = session.device
