@@ -36,16 +36,28 @@ _UNSENT = object()
 _STATUS_OK = range(200, 300)
 
 
-@lru_cache(maxsize=256)
 def fixed_fields(config: AgentConfig) -> Mapping[str, Any]:
     """What a supervisor says of itself at its start; shared by the devices of a kind."""
+    return _fixed(
+        config.os_version,
+        config.os_variant,
+        config.mac_address,
+        config.ip_address,
+        config.supervisor_version,
+    )
+
+
+@lru_cache(maxsize=256)
+def _fixed(
+    os_version: str, os_variant: str, mac_address: str, ip_address: str, supervisor_version: str
+) -> Mapping[str, Any]:
     return {
         "api_port": API_PORT,
-        "os_version": config.os_version,
-        "os_variant": config.os_variant,
-        "mac_address": config.mac_address,
-        "ip_address": config.ip_address,
-        "supervisor_version": config.supervisor_version,
+        "os_version": os_version,
+        "os_variant": os_variant,
+        "mac_address": mac_address,
+        "ip_address": ip_address,
+        "supervisor_version": supervisor_version,
         "provisioning_progress": None,
         "provisioning_state": "",
         "status": "Idle",
