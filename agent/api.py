@@ -167,7 +167,7 @@ def _health(agent: Agent, now_ms: int) -> tuple[int, Any]:
 
 
 def _apps_state(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    return OK, agent.update.report(agent.ctx)
+    return OK, agent.update.report(agent.ctx, {})
 
 
 def _status(agent: Agent, _now_ms: int) -> tuple[int, Any]:

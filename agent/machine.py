@@ -131,7 +131,9 @@ class Agent:
         )
 
     def _apps(self) -> Mapping[str, Any] | None:
-        return None if local_mode(self.ctx.applied) else self.update.report(self.ctx)
+        if local_mode(self.ctx.applied):
+            return None
+        return self.update.report(self.ctx, (self.report.last or {}).get("apps") or {})
 
     def _due(self, *, now_ms: int) -> None:
         ctx = self.ctx

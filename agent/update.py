@@ -338,10 +338,16 @@ class Update:
 
     # --- report ----------------------------------------------------------------------------------
 
-    def report(self, ctx: Context) -> Mapping[str, Any]:
-        """``apps`` of the state report."""
+    def report(self, ctx: Context, last: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``apps`` of the state report; ``last`` are those of the last report that arrived."""
         settled = ctx.persisted.current_commits
-        if Quirk.RELEASE_UUID_ONE_REPORT_LATE not in ctx.config.quirks:
+        if Quirk.RELEASE_UUID_ONE_REPORT_LATE in ctx.config.quirks:
+            settled = {
+                app: commit
+                for app, current in settled.items()
+                if (commit := _late(last.get(app), current)) is not None
+            }
+        else:
             reached = {
                 app.uuid: app.commit
                 for app in self.apps
@@ -352,6 +358,15 @@ class Update:
             if reached != settled:
                 settled = {**settled, **reached}
         return apps_report(self.apps, self.rejected, self.containers.mirror, settled)
+
+
+def _late(last: Mapping[str, Any] | None, current: str) -> str | None:
+    """``release_uuid`` of the real supervisor: the old one until a report has said ``done``."""
+    if last is None:
+        return current
+    told: str | None = last.get("release_uuid")
+    release = last.get("releases", {}).get(current, {})
+    return current if release.get("update_status") == "done" else told
 
 
 def _same(one: object, other: object) -> bool:
