@@ -143,6 +143,7 @@ class Toy:
         self.containers = {container.name: container for container in containers}
         self.user_locks: set[str] = set()
         self.missing: set[str] = set()
+        self.pull_ms = PULL_MS
         self.log: list[tuple[int, do.Effect]] = []
         self._heap: list[tuple[int, int, Event, int]] = []
         self._sequence = 0
@@ -226,10 +227,10 @@ class Toy:
                     return
                 for percent in range(10, 100, 10):
                     event = PullProgressed(image=effect.image, percent=percent)
-                    self._later(PULL_MS * percent // 100, event)
+                    self._later(self.pull_ms * percent // 100, event)
                 self._sequence += 1
                 self._pulls[effect.image] = self._sequence
-                self._later(PULL_MS, PullFinished(image=effect.image))
+                self._later(self.pull_ms, PullFinished(image=effect.image))
                 self.images.add(effect.image)
             case do.CancelPull():
                 self._pulls.pop(effect.image, None)
