@@ -153,7 +153,7 @@ class Note:
 
 Effect = SendRequest | AcceptSession | RefuseSession | CloseSession | Note
 
-TimerKind = Literal["refuse", "silence", "register", "drain"]
+TimerKind = Literal["refuse", "silence", "register", "drain", "batch"]
 
 
 class _Peer:
@@ -244,6 +244,8 @@ class VpnServer:
                     self._give_up(session, now_ms)
                 case "drain":
                     self._close(session)
+                case "batch":
+                    pass  # every event ends with a look at what is to be reported
 
     def _send(self, method: str, path: str, key: str, body: Any, purpose: tuple[str, Any]) -> int:
         self._numbers += 1
@@ -342,6 +344,8 @@ class VpnServer:
                 self._authenticated(about, status, now_ms)
             case "report":
                 self._reported(number, about, status)
+            case _:
+                pass  # an answer nobody waits for
 
     def _authenticated(self, event: SessionRequested, status: int | None, now_ms: int) -> None:
         if status in AUTH_ANSWERS:
@@ -390,7 +394,7 @@ class VpnServer:
 
     def _arm(self, at_ms: int) -> None:
         if not self._timers or self._timers[0][0] > at_ms:
-            self._timer(at_ms, "register")
+            self._timer(at_ms, "batch")
 
     def _send_batch(self, connected: bool, uuids: list[str]) -> None:
         word = "connect" if connected else "disconnect"

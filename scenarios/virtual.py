@@ -111,7 +111,6 @@ class World:
             target=self._preloaded(uuid) if preload else None,
         )
         self._write_disk(device, persisted, preload)
-        self.machines.identify(device)
         self.history.initial[spec.name] = (
             self.cloudside.view(uuid) if not self.agenda.now_ms else self.history.initial[spec.name]
         )
@@ -144,7 +143,7 @@ class World:
 
     def known(self, device: Device, uuid: str | None, key: str | None) -> None:
         """The device has this identity now."""
-        device.uuid, device.key = uuid, key
+        device.uuid, device.key, device.row = uuid, key, None
         if uuid is not None:
             self.cloudside.names[uuid] = device.name
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent.events import BoardMeasured
 from agent.host_os import ProgressScript, ProgressStep, progress_request
 
+from ..pulls import Registry
 from .links import Fate, Link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..board import DiskState
     from ..virtual import World
     from .device import Device
 
@@ -44,10 +46,6 @@ class Conditions:
         """Whether the shortcut may be taken has to be looked at again."""
         device.clear = device.link.plain and device.trusts_certificates
 
-    def identify(self, device: Device) -> None:
-        """The cloud's row of the device may have been made or replaced."""
-        device.row = self.world.cloudside.cloud.devices.get(device.uuid or "")
-
     def refresh_registry(self, device: Device) -> None:
         """Tell the board how images flow now."""
         link = device.link
@@ -63,7 +61,7 @@ class Conditions:
             error = "refused" if fault[0] == "down" else f"HTTP {fault[1]}"
         elif outward is Fate.DROP or inward is not Fate.PASS or (fault and fault[0] == "hang"):
             rate = None
-        device.board.set_registry(rate, error=error, now_ms=self.world.agenda.now_ms)
+        device.board.set_registry(Registry(rate, error), now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)
 
     def user_lock(self, device: Device, service: str | None, *, hold: bool) -> None:
@@ -82,13 +80,15 @@ class Conditions:
             for event in device.board.handover_complete(name):
                 self.world.machines.supervisor_event(device, device.process, event)
 
-    def misbehave(self, device: Device, service: str, state: str) -> None:
+    def misbehave(
+        self, device: Device, service: str, state: Literal["exit", "crash", "restart"]
+    ) -> None:
         """A service exits, crashes or restarts."""
         for event in device.board.misbehave(service, state, now_ms=self.world.agenda.now_ms):
             self.world.machines.supervisor_event(device, device.process, event)
         self.world.machines.arm_board(device)
 
-    def set_disk(self, device: Device, state: str) -> None:
+    def set_disk(self, device: Device, state: DiskState) -> None:
         """The disk is full, read-only or well."""
         device.board.set_disk(state, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)

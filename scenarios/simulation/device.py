@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..model import DeviceSpec
     from .links import Link
     from .machines import Machines
-    from .tunnels import Session
+    from .vpn_hosts import Session
 
 CERTIFICATE_SPAN_MS = 60 * 86_400_000
 """How far a clock may be off before the API's certificate is not valid for it."""

@@ -32,6 +32,9 @@ class Machines:
         self.world = world
         self.shortcut = shortcut
         self.clear_link = Link(latency_ms=world.scenario.links.latency_ms)
+        self.client_config = client.CloudlinkConfig(
+            ping_exit_ms=world.scenario.vpn.client_timeout_ms
+        )
         self.step_times: list[int] = []
         """Times of the scenario's steps still to come, latest first."""
         self._configs: dict[tuple[str, str], AgentConfig] = {}
@@ -78,7 +81,7 @@ class Machines:
         if device.life != life:
             return
         device.power = "on"
-        device.client = client.CloudlinkClient(self.world.client_config)
+        device.client = client.CloudlinkClient(self.client_config)
         self.world.conditions.refresh(device)
         self.world.conditions.refresh_registry(device)
         self.cloudlink_event(device, life, client.Start())
@@ -216,8 +219,12 @@ class Machines:
         if not (cloudside.running and cloudside.door.open) or cloudside.cloud.calls_pending:
             return None
         etag = agent.steady_poll_etag()
-        if etag is None or device.row is None:
+        if etag is None:
             return None
+        if device.row is None:
+            device.row = cloudside.cloud.devices.get(device.uuid or "")
+            if device.row is None:
+                return None
         if not cloudside.cloud.quick_heartbeat(device.row, etag, now_ms=now_ms + trip_ms):
             return None
         self.world.history.heartbeats += 1

@@ -306,6 +306,8 @@ def _primitive(world: World, device: Device, action: Any) -> None:
             word = "connect" if isinstance(action, verbs.CloudlinkUp) else "disconnect"
             status = world.as_vpn(action.service, f"/services/vpn/client-{word}", device)
             note(f"client-{word} by {action.service} answered {status}")
+        case _:
+            raise AssertionError(f"no primitive: {action!r}")
 
 
 def _with_names(value: Any, fleet_uuid: str) -> Any:

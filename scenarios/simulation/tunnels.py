@@ -263,7 +263,10 @@ class Tunnels:
         """The device's answer to a call travels back."""
         if device.session is not None and self._open_both_ways(device):
             event = DeviceReplied(call=call, status=status, body=body)
-            self._agenda.after(self._trip_ms(device), self._cloud.tell, event)
+            self._agenda.after(self._trip_ms(device), self._tell_cloud, event)
+
+    def _tell_cloud(self, event: DeviceReplied) -> None:
+        self._cloud.tell(event)
 
     @staticmethod
     def _open_both_ways(device: Device) -> bool:

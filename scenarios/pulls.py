@@ -1,0 +1,194 @@
+"""Image pulls of a simulated board: layers, a shared rate, stalls, and what survives a cut."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agent.events import Event, PullFailed, PullFinished, PullProgressed
+
+LAYERS = 5
+"""An image is modelled as this many layers of one size; a finished layer is never fetched again."""
+PROGRESS_MS = 1_000
+"""Between two progress reports of the engine."""
+STALL_MS = 30_000
+"""Without a byte for this long a pull fails."""
+DEFAULT_START_MS = 500
+DEFAULT_STOP_MS = 200
+
+
+class Times(NamedTuple):
+    """How long a service takes, in ms."""
+
+    start_ms: int = DEFAULT_START_MS
+    stop_ms: int = DEFAULT_STOP_MS
+
+
+class Catalog:
+    """What the registry holds, and how its services behave; shared by all boards of a world."""
+
+    __slots__ = ("_sizes", "_times")
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._times: dict[str, Times] = {}
+
+    def add(self, image: str, *, size_bytes: int, start_time_ms: int, stop_time_ms: int) -> None:
+        """Publish an image; a time of 0 is the usual one."""
+        self._sizes[image] = max(1, size_bytes)
+        if start_time_ms or stop_time_ms:
+            self._times[image] = Times(
+                start_time_ms or DEFAULT_START_MS, stop_time_ms or DEFAULT_STOP_MS
+            )
+
+    def size(self, image: str) -> int | None:
+        """Bytes of an image; ``None``: the registry does not have it."""
+        return self._sizes.get(image)
+
+    def times(self, image: str) -> Times:
+        """How long the image's service takes to start and to stop."""
+        return self._times.get(image, _USUAL)
+
+
+_USUAL = Times()
+
+
+class Registry(NamedTuple):
+    """How images reach a board."""
+
+    bytes_per_second: int | None
+    """Shared by its pulls; ``None``: nothing flows, nothing is refused."""
+    error: str | None = None
+    """Every pull fails with this at once."""
+
+
+class _Pull:
+    """One running pull."""
+
+    __slots__ = ("done", "percent", "size")
+
+    def __init__(self, size: int, done: int) -> None:
+        self.size = size
+        self.done = done
+        """Bytes on the disk."""
+        self.percent = 100 * done // size
+
+
+class Pulls:
+    """The running pulls of one board, and the finished layers of those that were cut short."""
+
+    __slots__ = ("_active", "_catalog", "_failing", "_layers", "_moved_ms", "_registry", "_tick_ms")
+
+    def __init__(self, catalog: Catalog, registry: Registry) -> None:
+        self._catalog = catalog
+        self._registry = registry
+        self._active: dict[str, _Pull] = {}
+        self._failing: dict[str, tuple[int, str]] = {}
+        """Image → when its pull fails (ms), and why."""
+        self._layers: dict[str, int] = {}
+        """Bytes of finished layers on the disk."""
+        self._moved_ms = 0
+        """Up to when ``done`` is counted."""
+        self._tick_ms = 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is being pulled and nothing is kept."""
+        return not (self._active or self._failing or self._layers)
+
+    def set_registry(self, registry: Registry, now_ms: int) -> None:
+        """The way to the registry changed."""
+        self._move(now_ms)
+        self._registry = registry
+        stalled = {image for image, (_, why) in self._failing.items() if why == "timeout"}
+        for image in stalled:
+            del self._failing[image]
+        for image in self._active:
+            self._may_fail(image, now_ms)
+
+    def begin(self, image: str, now_ms: int) -> None:
+        """Start or resume a pull."""
+        size = self._catalog.size(image)
+        if size is None:
+            self._failing[image] = (now_ms, "not found")
+            return
+        self._move(now_ms)
+        if not self._active:
+            self._tick_ms = now_ms + PROGRESS_MS
+        self._active[image] = _Pull(size, self._layers.pop(image, 0))
+        self._may_fail(image, now_ms)
+
+    def _may_fail(self, image: str, now_ms: int) -> None:
+        rate, error = self._registry
+        if error is not None:
+            self._failing[image] = (now_ms, error)
+        elif rate is None:
+            self._failing[image] = (now_ms + STALL_MS, "timeout")
+
+    def cancel(self, image: str, now_ms: int) -> None:
+        """Stop a pull; its finished layers stay."""
+        self._move(now_ms)
+        self._failing.pop(image, None)
+        self._interrupt(image)
+
+    def interrupt_all(self) -> None:
+        """The power or the supervisor is gone: only finished layers stay."""
+        self._failing.clear()
+        for image in list(self._active):
+            self._interrupt(image)
+
+    def fail_all(self, reason: str, now_ms: int) -> None:
+        """Every running pull fails now."""
+        for image in self._active:
+            self._failing[image] = (now_ms, reason)
+
+    def _interrupt(self, image: str) -> None:
+        pull = self._active.pop(image, None)
+        if pull is not None:
+            layer = -(-pull.size // LAYERS)
+            kept = pull.done - pull.done % layer
+            if kept:
+                self._layers[image] = kept
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def _move(self, now_ms: int) -> None:
+        """Count the bytes that flowed since the last look."""
+        rate, elapsed_ms = self._registry.bytes_per_second, now_ms - self._moved_ms
+        self._moved_ms = now_ms
+        if rate and self._active and self._registry.error is None:
+            share = rate * elapsed_ms // (1_000 * len(self._active))
+            for pull in self._active.values():
+                pull.done = min(pull.size, pull.done + share)
+
+    def next_deadline_ms(self) -> int | None:
+        """When a pull ends, fails or has progress to tell."""
+        times = [at_ms for at_ms, _ in self._failing.values()]
+        rate = self._registry.bytes_per_second
+        if self._active and rate and self._registry.error is None:
+            times.append(self._tick_ms)
+            share = len(self._active) * 1_000
+            left = min(pull.size - pull.done for pull in self._active.values())
+            times.append(self._moved_ms - (-left * share // rate))
+        return min(times) if times else None
+
+    def advance(self, now_ms: int) -> list[Event]:
+        """What happened up to now, by image."""
+        self._move(now_ms)
+        events: list[Event] = []
+        for image, (at_ms, why) in sorted(self._failing.items()):
+            if at_ms <= now_ms:
+                del self._failing[image]
+                self._interrupt(image)
+                events.append(PullFailed(image=image, reason=why))
+        ticked = now_ms >= self._tick_ms
+        if ticked:
+            self._tick_ms = now_ms + PROGRESS_MS
+        for image, pull in sorted(self._active.items()):
+            percent = 100 * pull.done // pull.size
+            if pull.done >= pull.size:
+                del self._active[image]
+                events.append(PullFinished(image=image))
+            elif ticked and percent != pull.percent:
+                pull.percent = percent
+                events.append(PullProgressed(image=image, percent=percent))
+        return events
