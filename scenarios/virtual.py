@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Persisted
+from agent.device_config import POLL_INTERVAL, without_prefix
 from cloud_stub.messages import AddKey, CreateFleet, Event, Request, Response
 from cloud_stub.messages import Preregister as CloudPreregister
 from cloud_stub.observe import FIELDS
@@ -109,6 +110,7 @@ class World:
             registered_at_ms=self.agenda.now_ms,
             application_id=self.cloudside.cloud.fleet_id(spec.fleet),
             target=self._preloaded(uuid) if preload else None,
+            config=self._downloaded_config(),
         )
         self._write_disk(device, persisted, preload)
         self.history.initial[spec.name] = (
@@ -120,8 +122,14 @@ class World:
         persisted = Persisted(
             provisioning_key=self._key("provisioning", device.spec.fleet),
             application_id=self.cloudside.cloud.fleet_id(device.spec.fleet),
+            config=self._downloaded_config(),
         )
         self._write_disk(device, persisted, preload)
+
+    def _downloaded_config(self) -> Mapping[str, str]:
+        """An OS image downloaded from a cloud has that cloud's poll interval in its config.json."""
+        interval_ms = self.scenario.cloud.default_poll_interval_ms
+        return without_prefix({f"BALENA_{POLL_INTERVAL}": str(interval_ms)})
 
     def _write_disk(self, device: Device, persisted: Persisted, preload: str | None) -> None:
         images: tuple[str, ...] = ()

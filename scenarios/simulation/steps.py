@@ -76,6 +76,8 @@ def describe(action: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple | dict) else str(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
