@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -27,6 +28,12 @@ class ImageRow(NamedTuple):
     app: str
     service: str
     commit: str
+
+
+@lru_cache(maxsize=1024)
+def shared_rows(rows: tuple[ImageRow, ...]) -> tuple[ImageRow, ...]:
+    """One value for all devices with the same images."""
+    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

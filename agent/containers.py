@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .effects import (
@@ -215,6 +216,7 @@ class Containers:
         )
 
 
+@lru_cache(maxsize=1024)
 def name_of(app: TargetApp, service: str) -> str:
     """The name of a service's container."""
     return f"{service}_{app.id}_{app.commit}"

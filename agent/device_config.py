@@ -53,7 +53,12 @@ def _shared(variables: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
 
 def poll_interval_ms(applied: Mapping[str, str], default_ms: int) -> int:
     """``appUpdatePollInterval``; a value that is no positive integer leaves the default."""
-    match = _INTEGER.match(applied.get(POLL_INTERVAL, ""))
+    return _positive(applied.get(POLL_INTERVAL, ""), default_ms)
+
+
+@lru_cache(maxsize=256)
+def _positive(text: str, default_ms: int) -> int:
+    match = _INTEGER.match(text)
     return (int(match.group(1)) or default_ms) if match else default_ms
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .config import Persisted
 
@@ -135,7 +135,8 @@ class Persist:
 class CacheReport:
     """Keep the last sent report on tmpfs (given back in ``Started.report_cache``)."""
 
-    report: Mapping[str, Any]
+    report: Sequence[Any]
+    """JSON values, to be given back as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

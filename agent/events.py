@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FailureReason = Literal["timeout", "refused", "unreachable", "dns", "tls", "reset"]
 """Why a request got no answer, as a driver saw it."""
@@ -44,7 +44,7 @@ class Started:
     engine: EngineSnapshot
     cold_boot: bool
     """True after power on or reboot: tmpfs (locks, report cache, breadcrumbs) is empty."""
-    report_cache: Mapping[str, Any] | None = None
+    report_cache: Sequence[Any] | None = None
     """The last report sent, kept on tmpfs: survives a supervisor restart, not a reboot."""
     reboot_needed: bool = False
     """The reboot-after-apply breadcrumb (tmpfs) is there."""

@@ -133,7 +133,8 @@ class Agent:
     def _apps(self) -> Mapping[str, Any] | None:
         if local_mode(self.ctx.applied):
             return None
-        return self.update.report(self.ctx, (self.report.last or {}).get("apps") or {})
+        last = self.report.last
+        return self.update.report(self.ctx, (last.apps if last else None) or {})
 
     def _due(self, *, now_ms: int) -> None:
         ctx = self.ctx
@@ -158,7 +159,7 @@ class Agent:
             ctx.emit(SetVpn(enabled=True))
         self.update.containers.reboot_needed = event.reboot_needed
         self.update.start(ctx, event.engine, now_ms=now_ms)
-        self.report.last = event.report_cache
+        self.report.restore(event.report_cache)
         if provisioned(ctx):
             self._begin_talking(now_ms=now_ms)
         else:
@@ -168,7 +169,7 @@ class Agent:
     def _begin_talking(self, *, now_ms: int) -> None:
         """Reports first, then polls, a moment apart (§3)."""
         self.provision = None
-        self.report.start(self.ctx, self.report.last)
+        self.report.start(self.ctx)
         self.poll.start(self.ctx, now_ms=now_ms)
         self.poll.due(self.ctx, now_ms=now_ms)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .config import ImageRow
+from .config import ImageRow, shared_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Mirror:
         for use in uses_of(apps):
             if use.image in engine.images and use.image not in named:
                 rows[ImageRow(*use)] = None
-        self.rows = tuple(sorted(rows))
+        self.rows = shared_rows(tuple(sorted(rows)))
 
     def has(self, image: str) -> bool:
         """Whether the image is on the disk, whole and not being deleted."""
@@ -93,12 +93,12 @@ class Mirror:
 
     def add_rows(self, rows: Iterable[ImageRow]) -> None:
         """An image is on the disk; it has a row for each use."""
-        self.rows = tuple(sorted({*self.rows, *rows}))
+        self.rows = shared_rows(tuple(sorted({*self.rows, *rows})))
 
     def drop_image(self, image: str) -> None:
         """An image was deleted."""
         self.removing = tuple(other for other in self.removing if other != image)
-        self.rows = tuple(row for row in self.rows if row.image != image)
+        self.rows = shared_rows(tuple(row for row in self.rows if row.image != image))
 
     @property
     def working(self) -> bool:

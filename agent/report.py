@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backoff import backoff_ms
 from .device_config import poll_interval_ms
@@ -11,7 +11,7 @@ from .effects import CacheReport
 from .quirks import Quirk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .config import AgentConfig
     from .context import Context
@@ -66,6 +66,15 @@ def _fixed(
     }
 
 
+class Sent(NamedTuple):
+    """What a report said, in parts that devices share; a driver may keep it as a list."""
+
+    fixed: Mapping[str, Any]
+    api_secret: str | None
+    readings: Mapping[str, Any]
+    apps: Mapping[str, Any] | None
+
+
 class Report:
     """What to report, when, and what the cloud already has."""
 
@@ -82,8 +91,8 @@ class Report:
     )
 
     def __init__(self) -> None:
-        self.last: Mapping[str, Any] | None = None
-        """The last report that arrived: ``fixed``, ``api_secret``, ``readings``, ``apps``."""
+        self.last: Sent | None = None
+        """The last report that arrived."""
         self.readings: Mapping[str, Any] = _NOTHING
         """Newest readings of the board."""
         self.started = False
@@ -91,14 +100,16 @@ class Report:
         self.next_ms: int | None = None
         self.failures = 0
         self.last_success_ms: int | None = None
-        self._sending: Mapping[str, Any] | None = None
+        self._sending: Sent | None = None
         self._interval_ms = 0
 
-    def start(self, ctx: Context, cached: Mapping[str, Any] | None) -> None:
-        """Begin reporting; ``cached`` is the last report of an earlier process since boot."""
+    def restore(self, cached: Sequence[Any] | None) -> None:
+        """Take over the last report of an earlier process since boot."""
+        self.last = None if cached is None else Sent(*cached)
+
+    def start(self, ctx: Context) -> None:
+        """Begin reporting."""
         self.started = True
-        if cached is not None:
-            self.last = cached
         # read once, also by the real one: a later change does not alter this cap
         self._interval_ms = poll_interval_ms(ctx.applied, ctx.config.poll_interval_ms)
 
@@ -113,21 +124,25 @@ class Report:
 
     # --- what is new -----------------------------------------------------------------------------
 
-    def _state(self, ctx: Context, apps: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        return {
-            "fixed": fixed_fields(ctx.config),
-            "api_secret": ctx.persisted.api_secret,
-            "readings": self.readings,
-            "apps": apps,
-        }
+    def _state(self, ctx: Context, apps: Mapping[str, Any] | None) -> Sent:
+        return Sent(fixed_fields(ctx.config), ctx.persisted.api_secret, self.readings, apps)
 
-    def _difference(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _difference(self, state: Sent) -> dict[str, Any]:
         """Top-level keys to send; ``apps`` as a whole where anything in it differs."""
-        last = self.last or _NOTHING
-        new, old = _flat(state), _flat(last)
-        found = {name: value for name, value in new.items() if old.get(name, _UNSENT) != value}
-        if state["apps"] and state["apps"] != last.get("apps"):
-            found["apps"] = state["apps"]
+        last = self.last
+        if last is None:
+            found = _flat(state)
+        elif state[:3] == last[:3]:
+            found = {}
+        else:
+            old = _flat(last)
+            found = {
+                name: value
+                for name, value in _flat(state).items()
+                if old.get(name, _UNSENT) != value
+            }
+        if state.apps and (last is None or state.apps != last.apps):
+            found["apps"] = state.apps
         return found
 
     def consider(self, ctx: Context, apps: Mapping[str, Any] | None, *, now_ms: int) -> None:
@@ -158,7 +173,7 @@ class Report:
         gap_ms = ctx.config.metrics_gap_ms if metrics_only else ctx.config.report_gap_ms
         return self.last_success_ms + gap_ms
 
-    def _send(self, ctx: Context, state: Mapping[str, Any], difference: Mapping[str, Any]) -> None:
+    def _send(self, ctx: Context, state: Sent, difference: Mapping[str, Any]) -> None:
         disk = ctx.persisted
         self._sending = state
         body = {disk.uuid: difference}
@@ -212,11 +227,8 @@ class Report:
         self.next_ms = now_ms + wait_ms
 
 
-def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    if not state:
-        return {}
-    secret = {"api_secret": state["api_secret"]}
-    return {**state["fixed"], **secret, **state["readings"]}
+def _flat(state: Sent) -> dict[str, Any]:
+    return {**state.fixed, "api_secret": state.api_secret, **state.readings}
 
 
 def _significant(name: str, old: Any, new: Any) -> bool:

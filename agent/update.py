@@ -7,6 +7,8 @@ ended.  Update locks refuse a round; it is tried again after a delay that double
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import contracts
@@ -236,8 +238,8 @@ class Update:
             for app in self.apps
             if app.commit is not None and app.uuid not in self.rejected
         }
-        if commits != ctx.persisted.current_commits:
-            ctx.persist(current_commits=commits or ctx.persisted.current_commits)
+        if commits and commits != ctx.persisted.current_commits:
+            ctx.persist(current_commits=_shared_commits(tuple(sorted(commits.items()))))
         self.release_locks(ctx)
         self.failures, self.force, self.active = 0, False, False
         self.gates = None
@@ -358,6 +360,12 @@ class Update:
             if reached != settled:
                 settled = {**settled, **reached}
         return apps_report(self.apps, self.rejected, self.containers.mirror, settled)
+
+
+@lru_cache(maxsize=1024)
+def _shared_commits(commits: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One value for all devices on the same release."""
+    return MappingProxyType(dict(commits))
 
 
 def _late(last: Mapping[str, Any] | None, current: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, assert_never
 
 from .answers import OK, Refusal, json_answer, json_string
@@ -29,7 +31,7 @@ from .target_state import variables_changed
 from .variables import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .messages import Response
     from .state import State
@@ -194,7 +196,7 @@ def _set_variable(state: State, command: SetVariable, *, now_ms: int) -> Respons
             state.touch(device, cause)
             variables = dict(device.variables)
             _put(variables, command)
-            device.variables = variables
+            device.variables = _shared(tuple(sorted(variables.items())))
             _targets_changed(state, [device], now_ms=now_ms)
     else:
         fleet = _fleet(state, command.target)
@@ -209,6 +211,12 @@ def _set_variable(state: State, command: SetVariable, *, now_ms: int) -> Respons
     if command.value is None or old is not None:
         return OK
     return json_answer(201, {"name": command.name, "value": command.value})
+
+
+@lru_cache(maxsize=4096)
+def _shared(variables: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One value for all devices with the same variables; nobody changes it."""
+    return MappingProxyType(dict(variables))
 
 
 def _put(variables: dict[str, str], command: SetVariable) -> None:

@@ -101,6 +101,11 @@ class Cloud:
         return False
 
     @property
+    def heartbeats(self) -> int:
+        """Heartbeats so far, without those of ``quick_heartbeat``: whoever takes it counts them."""
+        return self._state.tracker.count
+
+    @property
     def calls_pending(self) -> int:
         """Pushes to come and calls of devices without an answer."""
         return self._state.calls.pending

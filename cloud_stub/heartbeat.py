@@ -1,13 +1,14 @@
 """The heartbeat tracker: ``online`` → ``timeout`` → ``offline`` (``STATUS.md §2``).
 
 A heartbeat of an online device only moves a number on its row.  The queue keeps one entry a device
-at or before its timer; an entry that comes up early is entered again at the true time, so a steady
-fleet costs one queue operation a window, not one a heartbeat.
+at or before its timer; an entry that comes up early is entered again at the true time, and those
+behind it with it, so a steady fleet costs one queue operation a window, not one a heartbeat.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from functools import lru_cache
+from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
 from .status import HeartbeatState
@@ -22,6 +23,7 @@ WINDOW_OVER = "heartbeat window over"
 TIMEOUT_OVER = "heartbeat timeout over"
 
 
+@lru_cache(maxsize=256)
 def window_ms(poll_ms: int, settings: CloudSettings) -> int:
     """``ceil(poll interval × 1.5)`` in whole seconds; 1.5 is the supervisor's largest jitter."""
     scaled = poll_ms * settings.poll_jitter_factor_percent
@@ -31,15 +33,18 @@ def window_ms(poll_ms: int, settings: CloudSettings) -> int:
 class Tracker:
     """Arms, consumes and queues the timers of all devices."""
 
-    __slots__ = ("_queue", "_settings")
+    __slots__ = ("_queue", "_settings", "count")
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
+        self.count = 0
+        """Heartbeats so far."""
         # two entries can be equal only if they are of one device: rows themselves are never ordered
         self._queue: list[tuple[int, int, Device]] = []
 
     def beat(self, device: Device, *, now_ms: int) -> None:
         """A heartbeat: ``online`` at once, and one timer armed anew."""
+        self.count += 1
         if not device.window_ms:
             poll_ms = poll_interval_ms(effective(device), self._settings)
             device.window_ms = window_ms(poll_ms, self._settings)
@@ -62,16 +67,24 @@ class Tracker:
     def due(self, *, now_ms: int) -> Device | None:
         """Take the next device whose timer has ended, if there is one."""
         queue = self._queue
-        while queue and queue[0][0] <= now_ms:
-            entry_ms, _, device = heappop(queue)
+        while queue:
+            entry_ms, _, device = queue[0]
+            due_ms = device.heartbeat_due_ms
             if entry_ms != device.heartbeat_queued_ms:
-                continue  # an entry that a shorter window has overtaken
-            device.heartbeat_queued_ms = -1
-            if device.deleted or device.heartbeat_due_ms < 0:
-                continue
-            if device.heartbeat_due_ms <= now_ms:
+                heappop(queue)  # an entry that a shorter window has overtaken
+            elif device.deleted or due_ms < 0:
+                heappop(queue)
+                device.heartbeat_queued_ms = -1
+            elif due_ms > entry_ms:
+                # heartbeats have moved the timer since; looking ahead here spares an event each
+                device.heartbeat_queued_ms = due_ms
+                heapreplace(queue, (due_ms, device.id, device))
+            elif due_ms <= now_ms:
+                heappop(queue)
+                device.heartbeat_queued_ms = -1
                 return device
-            self._arm(device, device.heartbeat_due_ms)
+            else:
+                return None
         return None
 
     @staticmethod

@@ -108,7 +108,7 @@ class Fleet:
         self.service_ids: dict[str, int] = {}
         self.tracks: Release | None = None
         self.variables: dict[str, str] = {}
-        self.shared: dict[tuple[str, int], Any] = {}
+        self.shared: dict[tuple[Any, ...], Any] = {}
         """Parts of target states that the fleet's devices share; see ``target_state``."""
 
 

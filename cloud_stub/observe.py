@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .model import PLATFORM
@@ -100,12 +101,18 @@ def observe(device: Device, profile: Profile) -> dict[str, Any]:
     return seen
 
 
+@lru_cache(maxsize=1024)
+def _field_of(service: str) -> str:
+    """One shared name a service: every change of its status carries it."""
+    return SERVICE_PREFIX + service
+
+
 def _services(device: Device, seen: dict[str, Any]) -> None:
     """A service shows its install of the release the device should run, else the newest one."""
     target = device.should_run
     settled: set[str] = set()
     for row in device.installs:
-        name = SERVICE_PREFIX + row.image.service
+        name = _field_of(row.image.service)
         if row.release is target:
             seen[name] = row.status
             settled.add(name)

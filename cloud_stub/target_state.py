@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _DIGEST_BYTES = 12
 _CONFIG = -1
+SHARED_MAX = 4_096
+"""Parts a fleet keeps; beyond it they are made anew."""
 
 
 class _Part(NamedTuple):
@@ -97,7 +99,14 @@ def fleet_etag(fleet: Fleet, settings: CloudSettings) -> str:
 def _config(device: Device, settings: CloudSettings) -> _Part:
     if not device.variables:
         return _fleet_config(device.fleet, settings)
-    return _part(config_of(effective(device), settings))
+    # devices with the same variables share one value
+    shared, place = device.fleet.shared, ("config", *sorted(device.variables.items()))
+    found: _Part | None = shared.get(place)
+    if found is None:
+        if len(shared) > SHARED_MAX:
+            shared.clear()
+        found = shared[place] = _part(config_of(effective(device), settings))
+    return found
 
 
 def _fleet_config(fleet: Fleet, settings: CloudSettings) -> _Part:
@@ -109,7 +118,8 @@ def _fleet_config(fleet: Fleet, settings: CloudSettings) -> _Part:
 
 def variables_changed(fleet: Fleet) -> None:
     """The fleet's configuration is not what it was."""
-    fleet.shared.pop(("config", _CONFIG), None)
+    for place in [place for place in fleet.shared if place[0] == "config"]:
+        del fleet.shared[place]
 
 
 def _apps(fleet: Fleet, release: Release | None, version: str) -> _Part:

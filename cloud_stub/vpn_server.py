@@ -7,18 +7,32 @@ depend on what other devices do.  Pings are not events: the driver says when sil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .vpn_events import (
+    AcceptSession,
+    CloseSession,
+    Effect,
+    Event,
+    PeerHeard,
+    PeerSilent,
+    RefuseSession,
+    RequestFailed,
+    ResponseReceived,
+    SendRequest,
+    SessionClosed,
+    SessionRequested,
+    Started,
+    StopGracefully,
+    TimerFired,
+)
 
+if TYPE_CHECKING:
     from .settings import VpnSettings
 
 AUTH_CACHE_MS = 60_000
 """``VPN_AUTH_CACHE_TIMEOUT``: an answer about a key is believed this long."""
-AUTH_CACHE_MAX = 4_096
 AUTH_ANSWERS = (200, 401, 403)
 REGISTER_RETRY_MS = 10_000
 BATCH_MAX = 8_000
@@ -30,130 +44,7 @@ DRAIN_WHOLE_MS = 120_000
 OK, CREATED, CONFLICT = 200, 201, 409
 
 
-# --- events -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The process runs: it registers itself with the API."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
-    """``next_deadline_ms()`` was reached."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRequested:
-    """A client connected and said who it is."""
-
-    session: int
-    uuid: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionClosed:
-    """The connection was seen to close: FIN, RST, or the process's exit."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerSilent:
-    """Nothing has come from the client since ``last_heard_ms``."""
-
-    session: int
-    last_heard_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerHeard:
-    """The client is heard again."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseReceived:
-    """The API's answer to ``SendRequest`` ``id``."""
-
-    id: int
-    status: int
-    body: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFailed:
-    """``SendRequest`` ``id`` got no answer."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopGracefully:
-    """SIGTERM: clients are closed one by one, each a normal disconnect."""
-
-
-Event = (
-    Started
-    | TimerFired
-    | SessionRequested
-    | SessionClosed
-    | PeerSilent
-    | PeerHeard
-    | ResponseReceived
-    | RequestFailed
-    | StopGracefully
-)
-
-
-# --- effects ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendRequest:
-    """A request to the API."""
-
-    id: int
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptSession:
-    """Let the client in."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefuseSession:
-    """Answer AUTH_FAILED and close."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseSession:
-    """Close the connection: given up, or the service stops."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """A line for the server's log."""
-
-    text: str
-
-
-Effect = SendRequest | AcceptSession | RefuseSession | CloseSession | Note
-
-TimerKind = Literal["refuse", "silence", "register", "drain", "batch"]
+TimerKind = Literal["refuse", "silence", "register", "drain", "batch", "forget"]
 
 
 class _Peer:
@@ -244,6 +135,12 @@ class VpnServer:
                     self._give_up(session, now_ms)
                 case "drain":
                     self._close(session)
+                case "forget":
+                    self._allowed = {
+                        who: word for who, word in self._allowed.items() if word[1] > now_ms
+                    }
+                    if self._allowed:
+                        self._timer(now_ms + AUTH_CACHE_MS, "forget")
                 case "batch":
                     pass  # every event ends with a look at what is to be reported
 
@@ -349,10 +246,8 @@ class VpnServer:
 
     def _authenticated(self, event: SessionRequested, status: int | None, now_ms: int) -> None:
         if status in AUTH_ANSWERS:
-            if len(self._allowed) >= AUTH_CACHE_MAX:
-                self._allowed = {
-                    who: word for who, word in self._allowed.items() if word[1] > now_ms
-                }
+            if not self._allowed:
+                self._timer(now_ms + 2 * AUTH_CACHE_MS, "forget")
             self._allowed[event.uuid, event.key] = (status == OK, now_ms + AUTH_CACHE_MS)
         self._judge(event.session, status == OK, now_ms)
 

@@ -7,6 +7,7 @@ It carries out what a supervisor wants (``agent.effects``) and gives back what h
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent import effects as do
@@ -26,7 +27,7 @@ from agent.events import (
 from .pulls import Catalog, Pulls, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from agent.config import Persisted
 
@@ -42,7 +43,13 @@ CRASH_RESTART_MAX_MS = 60_000
 
 DiskState = Literal["ok", "full", "read_only"]
 _UNREACHED = Registry(None)
-_NO_FILES: frozenset[tuple[str, str]] = frozenset()
+_Files = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1024)
+def _shared(images: tuple[str, ...]) -> tuple[str, ...]:
+    """One value for all boards with the same images."""
+    return images
 
 
 class Board:
@@ -69,7 +76,7 @@ class Board:
     def __init__(self, catalog: Catalog) -> None:
         self.persisted: Persisted | None = None
         """What the disk holds of the supervisor's."""
-        self.report_cache: Mapping[str, Any] | None = None
+        self.report_cache: Sequence[Any] | None = None
         """tmpfs: the last report sent."""
         self.reboot_needed = False
         """tmpfs: the reboot breadcrumb."""
@@ -81,9 +88,9 @@ class Board:
         """Containers a person or supervisor stopped: the engine does not start them at boot."""
         self._pulls: Pulls | None = None
         self._registry = _UNREACHED
-        self._locks = _NO_FILES
+        self._locks: _Files = ()
         """tmpfs: users' lock files, by app and service."""
-        self._own_locks = _NO_FILES
+        self._own_locks: _Files = ()
         """tmpfs: the supervisor's."""
         self._soon: list[tuple[int, int, Event]] | None = None
         """What the engine is about to report: at (ms), sequence, event."""
@@ -95,7 +102,7 @@ class Board:
     def flash(self, persisted: Persisted, images: tuple[str, ...]) -> None:
         """Write the disk from outside: configuration, keys, preloaded images."""
         self.persisted = persisted
-        self._images = tuple(sorted(images))
+        self._images = _shared(tuple(sorted(images)))
         self._containers = self._stopped = ()
         self._pulls = None
 
@@ -118,7 +125,7 @@ class Board:
 
     def _off(self) -> None:
         self.report_cache, self.reboot_needed = None, False
-        self._locks = self._own_locks = _NO_FILES
+        self._locks = self._own_locks = ()
         self._soon = self._crashes = None
         if self._pulls is not None:
             self._pulls.interrupt_all()
@@ -156,7 +163,7 @@ class Board:
         if self._pulls is not None:
             for event in self._pulls.advance(now_ms):
                 if isinstance(event, PullFinished):
-                    self._images = tuple(sorted({*self._images, event.image}))
+                    self._images = _shared(tuple(sorted({*self._images, event.image})))
                 events.append(event)
             if self._pulls.empty:
                 self._pulls = None
@@ -214,9 +221,7 @@ class Board:
             case do.TakeLocks():
                 return [self._take_locks(effect)]
             case do.ReleaseLocks():
-                self._own_locks = frozenset(
-                    file for file in self._own_locks if file[0] != effect.app
-                )
+                self._own_locks = tuple(file for file in self._own_locks if file[0] != effect.app)
             case do.CacheReport():
                 self.report_cache = effect.report
             case do.MarkRebootNeeded():
@@ -292,8 +297,8 @@ class Board:
         if held and not effect.force:
             app, service = held[0]
             return LocksRefused(attempt=effect.attempt, app=app, service=service)
-        self._locks -= frozenset(held)
-        self._own_locks |= frozenset(wanted)
+        self._locks = tuple(file for file in self._locks if file not in held)
+        self._own_locks = tuple(sorted({*self._own_locks, *wanted}))
         return LocksTaken(attempt=effect.attempt)
 
     # --- the site --------------------------------------------------------------------------------
@@ -321,11 +326,11 @@ class Board:
 
     def hold_lock(self, app: str, service: str) -> None:
         """User code creates its lock file."""
-        self._locks |= {(app, service)}
+        self._locks = tuple(sorted({*self._locks, (app, service)}))
 
     def release_lock(self, app: str, service: str) -> None:
         """User code removes its lock file."""
-        self._locks -= {(app, service)}
+        self._locks = tuple(file for file in self._locks if file != (app, service))
 
     def handover_complete(self, service: str) -> list[Event]:
         """The hand-over file of a service appears."""

@@ -6,6 +6,7 @@ says, enters the steps on the agenda, and lets everything happen.  Nobody here k
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Persisted
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
     from agent.host_os import ProgressScript
 
-    from .model import Scenario
+    from .model import DeviceSpec, Scenario, Step
 
+_NO_CONFIG: Mapping[str, str] = {}
 VPN_SERVERS = ("vpn1",)
 """Running at the start; ``vpn_server: {state: up, name: vpn2}`` adds more."""
 
@@ -57,6 +59,8 @@ class World:
         self.devices: dict[str, Device] = {}
         self.home_fleet = scenario.devices[0].fleet
         self._instances: dict[str, int] = {}
+        self._views: dict[tuple[tuple[str, Any], ...], Mapping[str, Any]] = {}
+        self._apps: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._requests = 0
         self._set_up()
 
@@ -83,10 +87,15 @@ class World:
         self._steps()
 
     def _steps(self) -> None:
-        times = {step.at_ms for step in self.scenario.steps}
-        self.machines.step_times = sorted({*times, self.scenario.end_ms}, reverse=True)
+        times = sorted({*(step.at_ms for step in self.scenario.steps), self.scenario.end_ms})
+        following = dict(pairwise([*times, self.scenario.end_ms + 1]))
+        self.machines.quiet_until_ms = times[0]
         for step in self.scenario.steps:
-            self.agenda.at(step.at_ms, RANK_STEP, carry_out, self, step)
+            self.agenda.at(step.at_ms, RANK_STEP, self._step, step, following[step.at_ms])
+
+    def _step(self, step: Step, next_ms: int) -> None:
+        self.machines.quiet_until_ms = next_ms
+        carry_out(self, step)
 
     def _key(self, *what: str) -> str:
         return digest("key", self.seed, *what)
@@ -109,13 +118,14 @@ class World:
             device_api_key=key,
             registered_at_ms=self.agenda.now_ms,
             application_id=self.cloudside.cloud.fleet_id(spec.fleet),
-            target=self._preloaded(uuid) if preload else None,
+            target=self._preloaded(spec) if preload else None,
             config=self._downloaded_config(),
         )
         self._write_disk(device, persisted, preload)
-        self.history.initial[spec.name] = (
-            self.cloudside.view(uuid) if not self.agenda.now_ms else self.history.initial[spec.name]
-        )
+        if not self.agenda.now_ms:
+            view = self.cloudside.view(uuid)
+            # before anything happens the devices of a fleet look alike
+            self.history.initial[spec.name] = self._views.setdefault(tuple(view.items()), view)
 
     def provision(self, device: Device, *, preload: str | None) -> None:
         """The device's disk gets an image of its fleet, with the provisioning key."""
@@ -137,11 +147,14 @@ class World:
             images = tuple(images_of(device.spec.fleet, self.scenario.release))
         device.board.flash(persisted, images)
 
-    def _preloaded(self, uuid: str) -> Mapping[str, Any]:
+    def _preloaded(self, spec: DeviceSpec) -> Mapping[str, Any]:
         """``apps.json``: the device's part of the target state, without configuration."""
-        response = self._ask("GET", f"/device/v3/{uuid}/state", self._key("user"), None)
-        state: Mapping[str, Any] = response.body[uuid]
-        return {**state, "config": {}}
+        place = (spec.fleet, self.scenario.release.commit)
+        if place not in self._apps:
+            path = f"/device/v3/fleet/{self.fleet_uuid(spec.fleet)}/state"
+            response = self._ask("GET", path, self._key("user"), None)
+            self._apps[place] = response.body[self.fleet_uuid(spec.fleet)]["apps"]
+        return {"name": spec.name, "apps": self._apps[place], "config": _NO_CONFIG}
 
     def flash(self, device: Device, script: ProgressScript) -> None:
         """Boot a flasher medium: a registered device writes its internal disk and powers off."""
@@ -190,8 +203,6 @@ class World:
     def as_device(self, device: Device, method: str, path: str, body: Any) -> int:
         """A raw request with a scripted device's key; the status of the answer."""
         response = self._ask(method, path, device.key or "", body)
-        if method == "GET" and response.status in (200, 304):
-            self.history.heartbeats += 1
         return response.status
 
     def as_vpn(self, service: str, path: str, device: Device) -> int:
@@ -230,6 +241,7 @@ class World:
         """Let everything up to the scenario's end happen."""
         self.agenda.run(self.scenario.end_ms, self.machines)
         self.history.end_ms = self.scenario.end_ms
+        self.history.heartbeats = self.cloudside.heartbeats
         return self.history
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -149,7 +149,7 @@ class Toy:
         self._sequence = 0
         self._pulls: dict[str, int] = {}
         self.process = 0
-        self.cache: Mapping[str, Any] | None = None
+        self.cache: Sequence[Any] | None = None
         self.reboot_needed = False
         self.restart(cold_boot=cold_boot)
 

@@ -17,7 +17,7 @@ from cloud_stub.messages import (
     TimerFired,
 )
 
-from ..history import Change, History, Note
+from ..history import History, Note
 from .agenda import RANK_CLOUD, Agenda
 
 if TYPE_CHECKING:
@@ -57,18 +57,24 @@ class CloudSide:
         "_agenda",
         "_armed_ms",
         "_call_device",
+        "_door",
         "_waiting",
         "cloud",
-        "door",
         "history",
         "names",
+        "quick_heartbeats",
+        "quiet",
         "running",
     )
 
     def __init__(self, settings: CloudSettings, agenda: Agenda, history: History) -> None:
         self.cloud = Cloud(settings)
         self.history = history
-        self.door = OPEN
+        self._door = OPEN
+        self.quiet = True
+        """A steady poll would meet nothing but the heartbeat tracker: the shortcut may be taken."""
+        self.quick_heartbeats = 0
+        """Heartbeats that took the shortcut."""
         self.running = True
         """False while the cloud restarts: nothing is answered, timers wait."""
         self.names: dict[str, str] = {}
@@ -77,6 +83,24 @@ class CloudSide:
         self._armed_ms: int | None = None
         self._waiting: dict[int, Reply] = {}
         self._call_device: Callable[[CallDevice], None] | None = None
+
+    @property
+    def door(self) -> FrontDoor:
+        """The state of the front door."""
+        return self._door
+
+    @door.setter
+    def door(self, door: FrontDoor) -> None:
+        self._door = door
+        self._look()
+
+    def _look(self) -> None:
+        self.quiet = self.running and self._door.open and not self.cloud.calls_pending
+
+    @property
+    def heartbeats(self) -> int:
+        """Heartbeats the cloud has counted, whichever way they came."""
+        return self.cloud.heartbeats + self.quick_heartbeats
 
     def connect(self, call_device: Callable[[CallDevice], None]) -> None:
         """Say who carries a call of the cloud to a device's supervisor API."""
@@ -120,10 +144,9 @@ class CloudSide:
                 case FieldChanged():
                     name = self.names.get(effect.uuid)
                     if name is not None:
-                        change = Change(
+                        self.history.changes.add(
                             now_ms, name, effect.field, effect.old, effect.new, effect.cause
                         )
-                        self.history.changes.append(change)
                 case CallDevice():
                     assert self._call_device is not None
                     self._call_device(effect)
@@ -132,11 +155,13 @@ class CloudSide:
                     if waiting is not None:
                         waiting(effect.response)
         self._arm()
+        self._look()
         return outcome.response
 
     def restart(self, down_for_ms: int) -> None:
         """Stop the cloud; what its memory and timers held is there when it is back."""
         self.running = False
+        self._look()
         self._agenda.after(down_for_ms, self._back)
 
     def _back(self) -> None:

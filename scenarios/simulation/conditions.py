@@ -26,12 +26,14 @@ RUN_EPOCH_MS = 1_767_225_600_000
 class Conditions:
     """Changes the conditions a device lives in, and tells whoever notices."""
 
-    __slots__ = ("_host_requests", "registry_fault", "world")
+    __slots__ = ("_host_requests", "_registries", "registry_fault", "world")
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.registry_fault: tuple[str, int] | None = None
         self._host_requests = 0
+        self._registries: dict[tuple[int | None, str | None], Registry] = {}
+        """One shared value for each state."""
 
     def set_link(self, device: Device, link: Link) -> None:
         """The device's way to the cloud is now ``link``."""
@@ -61,7 +63,8 @@ class Conditions:
             error = "refused" if fault[0] == "down" else f"HTTP {fault[1]}"
         elif outward is Fate.DROP or inward is not Fate.PASS or (fault and fault[0] == "hang"):
             rate = None
-        device.board.set_registry(Registry(rate, error), now_ms=self.world.agenda.now_ms)
+        registry = self._registries.setdefault((rate, error), Registry(rate, error))
+        device.board.set_registry(registry, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)
 
     def user_lock(self, device: Device, service: str | None, *, hold: bool) -> None:

@@ -35,8 +35,8 @@ class Machines:
         self.client_config = client.CloudlinkConfig(
             ping_exit_ms=world.scenario.vpn.client_timeout_ms
         )
-        self.step_times: list[int] = []
-        """Times of the scenario's steps still to come, latest first."""
+        self.quiet_until_ms = 0
+        """Time of the scenario's next step: no shortcut may reach over it."""
         self._configs: dict[tuple[str, str], AgentConfig] = {}
         self.os_versions: dict[str, str] = {}
         """Of devices whose host OS was upgraded."""
@@ -205,18 +205,12 @@ class Machines:
 
     def quick_poll(self, device: Device, now_ms: int) -> int | None:
         """A steady poll in one go; ``tests/scenarios`` hold it to the walked one."""
-        agent = device.agent
-        if not device.clear or agent is None or device.armed_ms != now_ms or not self.shortcut:
+        agent, cloudside = device.agent, self.world.cloudside
+        if not (device.clear and cloudside.quiet and device.armed_ms == now_ms) or agent is None:
             return None
         trip_ms = device.link.latency_ms
         answered_ms = now_ms + 2 * trip_ms
-        times = self.step_times
-        while times and times[-1] < now_ms:
-            times.pop()
-        if times and times[-1] <= answered_ms:
-            return None
-        cloudside = self.world.cloudside
-        if not (cloudside.running and cloudside.door.open) or cloudside.cloud.calls_pending:
+        if answered_ms >= self.quiet_until_ms or not self.shortcut:
             return None
         etag = agent.steady_poll_etag()
         if etag is None:
@@ -227,9 +221,10 @@ class Machines:
                 return None
         if not cloudside.cloud.quick_heartbeat(device.row, etag, now_ms=now_ms + trip_ms):
             return None
-        self.world.history.heartbeats += 1
-        following = agent.steady_poll_done(sent_ms=now_ms, answered_ms=answered_ms)
-        device.armed_ms = following
+        cloudside.quick_heartbeats += 1
+        device.armed_ms = following = agent.steady_poll_done(
+            sent_ms=now_ms, answered_ms=answered_ms
+        )
         return following
 
     # --- cloudlink -------------------------------------------------------------------------------

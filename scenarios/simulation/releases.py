@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cloud_stub.messages import CreateRelease, ServiceSpec
@@ -20,6 +21,7 @@ STRATEGY_LABEL = "io.balena.update.strategy"
 HANDOVER_LABEL = "io.balena.update.handover-timeout"
 
 
+@lru_cache(maxsize=4096)
 def image_name(fleet: str, commit: str, service: str) -> str:
     """Location and digest of a service's image."""
     where = digest("location", fleet, commit, service)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent import cloudlink as client
-from cloud_stub import vpn_server as server
+from cloud_stub import vpn_events as server
 from cloud_stub.messages import CallDevice, DeviceReplied
 
 from .links import DNS_TIMEOUT_MS, SYN_INSTANTS_MS, Fate

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent import cloudlink as client
-from cloud_stub import vpn_server as server
+from cloud_stub import vpn_events as server
 from cloud_stub.messages import Request, Response
+from cloud_stub.vpn_server import VpnServer
 
 from .agenda import RANK_CLOUD, Agenda
 
@@ -43,7 +44,7 @@ class ServerHost:
 
     __slots__ = ("armed_ms", "core", "name", "requests", "sessions", "state")
 
-    def __init__(self, name: str, core: server.VpnServer) -> None:
+    def __init__(self, name: str, core: VpnServer) -> None:
         self.name = name
         self.core = core
         self.state: Literal["up", "down", "hang", "error"] = "up"
@@ -98,7 +99,7 @@ class Hosts:
     def start(self, name: str) -> ServerHost:
         """Start a VPN service instance, the first time or again."""
         host = self.by_name.get(name)
-        core = server.VpnServer(name, self._key, self._settings)
+        core = VpnServer(name, self._key, self._settings)
         if host is None:
             host = self.by_name[name] = ServerHost(name, core)
         host.core, host.state, host.armed_ms = core, "up", None
@@ -153,9 +154,7 @@ class Hosts:
             host.armed_ms = None
             self.serve(host, server.TimerFired())
 
-    def _ask_api(
-        self, host: ServerHost, core: server.VpnServer, effect: server.SendRequest
-    ) -> None:
+    def _ask_api(self, host: ServerHost, core: VpnServer, effect: server.SendRequest) -> None:
         request = Request(
             id=-self.next_number(),
             method=effect.method,
@@ -171,7 +170,7 @@ class Hosts:
         self._cloud.submit(request, None, answer)
 
     def _api_answered(
-        self, host: ServerHost, core: server.VpnServer, number: int, response: Response | Failure
+        self, host: ServerHost, core: VpnServer, number: int, response: Response | Failure
     ) -> None:
         if host.core is not core or (host.state == "down" and not host.sessions):
             return

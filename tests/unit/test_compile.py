@@ -145,7 +145,7 @@ def test_windows_become_absolute() -> None:
     assert made.expectations[1].text == (
         "eventually: {overall_status: operational}, after: blocked, within: vpn_server_timeout + 2s"
     )
-    assert made.expectations[1].where.line == 7
+    assert made.expectations[1].where.line == 8
     assert made.expectations[4].sequence == ("operational", "reduced-functionality")
 
 

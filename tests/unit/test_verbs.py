@@ -27,7 +27,7 @@ def parsed(**step: Any) -> Any:
         ({"do": "impair", "latency": "200ms", "loss": "20%"}, {"latency_ms": 200, "loss": 0.2}),
         ({"do": "impair", "rate": "2mbit"}, {"rate_bytes_per_second": 250_000}),
         ({"do": "impair", "rate": "500 kB/s"}, {"rate_bytes_per_second": 500_000}),
-        ({"do": "impair", "rate": "8kbps", "mtu": 1280}, {"rate_bytes_per_second": 8_000}),
+        ({"do": "impair", "rate": "8 kB/s", "mtu": 1280}, {"rate_bytes_per_second": 8_000}),
         ({"do": "impair", "clear": True}, {"latency_ms": None, "clear": True}),
         ({"do": "api", "status": 429, "retry_after": "20s"}, {"state": "error", "status": 429}),
         ({"do": "api", "latency": "2s"}, {"state": "up", "latency_ms": 2_000}),
