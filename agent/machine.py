@@ -49,11 +49,11 @@ class Agent:
     """A supervisor from its start to its end."""
 
     __slots__ = (
+        "_actions",
         "_deadline_ms",
         "_started_ms",
         "_steady",
         "_vpn_on",
-        "actions",
         "ctx",
         "poll",
         "provision",
@@ -66,12 +66,19 @@ class Agent:
         self.poll = Poll()
         self.report = Report()
         self.update = Update()
-        self.actions = Actions()
+        self._actions: Actions | None = None
         self.provision: Provision | None = None
         self._vpn_on = True
         self._started_ms = 0
         self._deadline_ms: int | None = None
         self._steady = False
+
+    @property
+    def actions(self) -> Actions:
+        """Actions of the supervisor API; most devices never see one."""
+        if self._actions is None:
+            self._actions = Actions()
+        return self._actions
 
     # --- the machine -----------------------------------------------------------------------------
 
@@ -103,7 +110,7 @@ class Agent:
         containers = self.update.containers
         if (
             containers.reboot_needed
-            and self.actions.current is None
+            and (self._actions is None or self._actions.current is None)
             and not self.update.active
             and not self.update.busy
         ):
@@ -114,7 +121,7 @@ class Agent:
             self.poll.next_ms if self.poll.waiting is None else None,
             self.report.next_ms,
             self.update.deadline_ms(),
-            self.actions.next_ms,
+            self._actions.next_ms if self._actions else None,
             self.provision.next_ms if self.provision else None,
         )
         times = [at_ms for at_ms in waiting if at_ms is not None]
@@ -140,9 +147,10 @@ class Agent:
         ctx = self.ctx
         if self.provision is not None:
             self.provision.due(ctx, now_ms=now_ms)
-        self.actions.due(ctx, now_ms=now_ms)
+        if self._actions is not None:
+            self._actions.due(ctx, now_ms=now_ms)
         self.update.due(ctx, now_ms=now_ms)
-        self.actions.moved_on(ctx, self.update, now_ms=now_ms)
+        self._action_moved_on(now_ms=now_ms)
         self.poll.due(ctx, now_ms=now_ms)
         if self.report.due(now_ms=now_ms) and self.report.failures:
             self.report.retry(ctx, self._apps())
@@ -263,15 +271,19 @@ class Agent:
             case ContainerChanged():
                 update.containers.changed(ctx, event, now_ms=now_ms)
             case LocksTaken():
-                if update.locks_taken(event):
-                    self.actions.locks_taken(ctx, update, now_ms=now_ms)
+                if update.locks_taken(event) and self._actions is not None:
+                    self._actions.locks_taken(ctx, update, now_ms=now_ms)
             case LocksRefused():
-                if update.locks_refused(ctx, event, now_ms=now_ms):
-                    self.actions.locks_refused(ctx, update, event, now_ms=now_ms)
+                if update.locks_refused(ctx, event, now_ms=now_ms) and self._actions is not None:
+                    self._actions.locks_refused(ctx, update, event, now_ms=now_ms)
             case HandoverSignalled():
                 update.containers.signalled(ctx, event.service)
-        self.actions.moved_on(ctx, update, now_ms=now_ms)
+        self._action_moved_on(now_ms=now_ms)
         update.moved_on(ctx, now_ms=now_ms)
+
+    def _action_moved_on(self, *, now_ms: int) -> None:
+        if self._actions is not None:
+            self._actions.moved_on(self.ctx, self.update, now_ms=now_ms)
 
     def _reboot(self, *, now_ms: int) -> None:
         """Something needs a reboot and nothing else is to be done (§6)."""

@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Change(NamedTuple):
@@ -21,25 +21,36 @@ class Change(NamedTuple):
 
 
 class Changes:
-    """All changes of a run, kept by column: a tuple each would weigh more than a device."""
+    """All changes of a run, kept by column: a tuple each would weigh more than a device.
 
-    __slots__ = ("_at_ms", "_causes", "_devices", "_fields", "_names", "_new", "_numbers", "_old")
+    The old value of a change is the new one of the change before, so it is not kept.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_at_ms",
+        "_causes",
+        "_devices",
+        "_fields",
+        "_initial",
+        "_names",
+        "_new",
+        "_numbers",
+    )
+
+    def __init__(self, initial: Mapping[str, Mapping[str, Any]]) -> None:
+        self._initial = initial
         self._at_ms = array("q")
         self._devices, self._fields, self._causes = array("I"), array("I"), array("I")
+        self._new: list[Any] = []
         self._names: list[str] = []
         """Devices, fields and causes by number."""
         self._numbers: dict[str, int] = {}
-        self._old: list[Any] = []
-        self._new: list[Any] = []
 
-    def add(self, at_ms: int, device: str, field: str, old: Any, new: Any, cause: str) -> None:
+    def add(self, at_ms: int, device: str, field: str, new: Any, cause: str) -> None:
         """Record a change; ``at_ms`` never goes backwards."""
         self._at_ms.append(at_ms)
         self._devices.append(self._number(device))
         self._fields.append(self._number(field))
-        self._old.append(old)
         self._new.append(new)
         self._causes.append(self._number(cause))
 
@@ -50,31 +61,22 @@ class Changes:
             self._names.append(name)
         return number
 
-    def append(self, change: Change) -> None:
-        """Record a change given as one value."""
-        self.add(*change)
-
-    def extend(self, changes: Iterable[Change]) -> None:
-        """Record several."""
-        for change in changes:
-            self.append(change)
-
     def __len__(self) -> int:
         return len(self._at_ms)
 
     def __iter__(self) -> Iterator[Change]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __getitem__(self, index: int) -> Change:
-        names = self._names
-        return Change(
-            self._at_ms[index],
-            names[self._devices[index]],
-            names[self._fields[index]],
-            self._old[index],
-            self._new[index],
-            names[self._causes[index]],
+        names, last = self._names, dict[tuple[int, int], Any]()
+        columns = zip(
+            self._at_ms, self._devices, self._fields, self._new, self._causes, strict=True
         )
+        for at_ms, device, field, new, cause in columns:
+            place = (device, field)
+            if place in last:
+                old = last[place]
+            else:
+                old = self._initial.get(names[device], {}).get(names[field])
+            last[place] = new
+            yield Change(at_ms, names[device], names[field], old, new, names[cause])
 
 
 class Mark(NamedTuple):
@@ -111,9 +113,14 @@ class History:
     def __init__(self, devices: Mapping[str, Mapping[str, Any]]) -> None:
         self.initial: dict[str, Mapping[str, Any]] = dict(devices)
         """device name → every field at time 0."""
-        self.changes = Changes()
+        self.changes = Changes(self.initial)
         self.marks: list[Mark] = []
         self.notes: list[Note] = []
         self.unmet: list[Unmet] = []
         self.heartbeats = 0
         self.end_ms = 0
+
+    def forget(self) -> None:
+        """Let go of everything recorded so far."""
+        self.changes = Changes(self.initial)
+        self.marks, self.notes, self.unmet = [], [], []

@@ -237,9 +237,13 @@ class World:
 
     # --- running ---------------------------------------------------------------------------------
 
+    def run_until(self, at_ms: int) -> None:
+        """Let everything up to a moment happen; it may be called again for a later one."""
+        self.agenda.run(min(at_ms, self.scenario.end_ms), self.machines)
+
     def run(self) -> History:
         """Let everything up to the scenario's end happen."""
-        self.agenda.run(self.scenario.end_ms, self.machines)
+        self.run_until(self.scenario.end_ms)
         self.history.end_ms = self.scenario.end_ms
         self.history.heartbeats = self.cloudside.heartbeats
         return self.history

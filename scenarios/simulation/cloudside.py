@@ -145,7 +145,7 @@ class CloudSide:
                     name = self.names.get(effect.uuid)
                     if name is not None:
                         self.history.changes.add(
-                            now_ms, name, effect.field, effect.old, effect.new, effect.cause
+                            now_ms, name, effect.field, effect.new, effect.cause
                         )
                 case CallDevice():
                     assert self._call_device is not None
