@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
-    path for package in ("agent", "cloud_stub", "scenarios") for path in (ROOT / package).rglob("*.py")
+    path
+    for package in ("agent", "cloud_stub", "scenarios")
+    for path in (ROOT / package).rglob("*.py")
 )
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70

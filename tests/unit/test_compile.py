@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from scenarios.compile import compile_file, compile_text
 from scenarios.errors import InputErrors
 from scenarios.model import Quantifier, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 END = "  - {at: 1h, do: end}\n"
 

@@ -21,9 +21,10 @@ def test_numbers_equal_the_published_vectors_of_splitmix64() -> None:
 
 
 def test_a_stream_depends_on_its_name_alone() -> None:
-    assert [Stream(7, "device-1", "agent").random() for _ in range(2)][0] == Stream(
-        7, "device-1", "agent"
-    ).random()
+    assert (
+        next(Stream(7, "device-1", "agent").random() for _ in range(2))
+        == Stream(7, "device-1", "agent").random()
+    )
     assert Stream(7, "device-1").random() != Stream(7, "device-2").random()
     assert Stream(7, "device-1").random() != Stream(8, "device-1").random()
 
