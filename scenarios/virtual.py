@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from agent.host_os import ProgressScript
 
+    from .history import Unmet
     from .model import DeviceSpec, Scenario, Step
 
 _NO_CONFIG: Mapping[str, str] = {}
@@ -62,6 +63,8 @@ class World:
         self._views: dict[tuple[tuple[str, Any], ...], Mapping[str, Any]] = {}
         self._apps: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._requests = 0
+        self.unanswered: dict[tuple[str, int, str], Unmet] = {}
+        """Actions with an expectation whose answer is still to come."""
         self._set_up()
 
     # --- setting up ------------------------------------------------------------------------------
@@ -246,6 +249,7 @@ class World:
         self.run_until(self.scenario.end_ms)
         self.history.end_ms = self.scenario.end_ms
         self.history.heartbeats = self.cloudside.heartbeats
+        self.history.unmet.extend(self.unanswered.values())
         return self.history
 
 

@@ -273,7 +273,15 @@ def _account(world: World, device: Device, standing: str) -> None:
 
 
 def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.DoAction) -> None:
+    asked_ms = world.agenda.now_ms
+    if action.expect is not None:
+        text = f"{action.name} has no answer by the end of the run, expected {action.expect}"
+        world.unanswered[device.name, asked_ms, step.id] = Unmet(
+            asked_ms, device.name, text, step.where.line
+        )
+
     def judge(response: Response) -> None:
+        world.unanswered.pop((device.name, asked_ms, step.id), None)
         text = f"{action.name} answered {response.status}"
         world.cloudside.note(device.name, text)
         wanted = action.expect
