@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .results import Row, ScenarioResult
 
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 _junit: Any = junitparser
 """Typed in part only, and differently by its versions."""
 _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +28,8 @@ def junit_text(results: Sequence[ScenarioResult]) -> str:
         report.add_testsuite(_suite(result))
     report.update_statistics()
     raw = report.tostring()
-    return raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)
+    text = raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)
+    return text if text.startswith("<?xml") else f"{_DECLARATION}{text}\n"
 
 
 def _suite(result: ScenarioResult) -> Any:

@@ -1,0 +1,145 @@
+"""What people and machines read of a run: terminal, JSON, JUnit, HTML page."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+
+from scenarios import report_text
+from scenarios.junit import junit_text
+from scenarios.report_html import render
+from scenarios.results import ScenarioResult, document, dump
+from tests.histories import result
+
+SCHEMA: dict[str, Any] = json.loads(
+    (resources.files("scenarios") / "schemas" / "result.schema.json").read_text(encoding="utf-8")
+)
+
+STORY = """
+  FAILED lights.scenario.yaml:9: eventually: {overall_status: disconnected}, after: cut, within: 5m
+    window    10m 00s … 15m 00s
+    expected  at some moment overall_status: disconnected
+    seen      overall_status: operational at 15m 00s, the end of the window
+    nearest   reached at 15m 04.2s, 4.2s late
+    around 15m 00s on device-1
+              0s ▶ power_on
+         10m 00s ▶ power_off
+         10m 01s   a note <of> the machine
+        15m 04.2s · overall_status operational → disconnected  (test)
+    the whole run, to scale
+      overall_status |operational----|disconnected-----------------------------------|
+      window                   └─────┘
+
+  again: fieldbeat run lights.scenario.yaml --seed 1
+"""
+
+
+@pytest.fixture
+def made() -> ScenarioResult:
+    return result()
+
+
+def squeezed(text: str) -> list[str]:
+    """Lines with single blanks: the widths of columns are not what is tested."""
+    return [" ".join(line.split()) for line in text.strip().splitlines()]
+
+
+def test_a_failure_tells_the_whole_story(made: ScenarioResult) -> None:
+    assert squeezed("\n".join(report_text.failure(made))) == squeezed(STORY)
+
+
+def test_the_headline_and_the_summary_count(made: ScenarioResult) -> None:
+    assert report_text.headline(made) == (
+        "FAILED  Lights <&> go out: 1 of 2 expectations held (1h 00m 00s in 250 ms)"
+    )
+    assert report_text.summary([made, made], 7) == (
+        "2 of 2 scenarios failed: 2 of 4 expectations did not hold (seed 7)"
+    )
+
+
+def test_the_document_keeps_its_schema_and_its_bytes(made: ScenarioResult) -> None:
+    whole = document([made], lab="virtual", seed=1)
+    jsonschema.validate(whole, SCHEMA)
+    assert dump([made], lab="virtual", seed=1) == dump([result()], lab="virtual", seed=1)
+    (scenario,) = whole["scenarios"]
+    assert not whole["passed"]
+    assert scenario["simulated_seconds"] == 3600
+    assert scenario["heartbeats"] == 3
+    assert [row["passed"] for row in scenario["expectations"]] == [False, True]
+    assert [row["line"] for row in scenario["expectations"]] == [9, 12]
+    assert scenario["timeline"] == [
+        {
+            "at": 904.2,
+            "device": "device-1",
+            "field": "overall_status",
+            "from": "operational",
+            "to": "disconnected",
+            "cause": "test",
+        }
+    ]
+
+
+@pytest.mark.parametrize("broken", ["version", "scenarios"])
+def test_the_schema_refuses_a_document_without_its_parts(made: ScenarioResult, broken: str) -> None:
+    whole = document([made], lab="virtual", seed=1)
+    del whole[broken]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(whole, SCHEMA)
+
+
+def test_junit_has_a_case_for_each_expectation_with_its_line_and_story(
+    made: ScenarioResult,
+) -> None:
+    root = ET.fromstring(junit_text([made]))
+    suite = root.find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
+    properties = {p.get("name"): p.get("value") for p in suite.findall("properties/property")}
+    assert properties["again"] == "fieldbeat run lights.scenario.yaml --seed 1"
+    assert properties["spec"] == "status/disconnected"
+    failed, held = suite.findall("testcase")
+    failure = failed.find("failure")
+    assert failure is not None
+    assert "line 9" in (failure.get("message") or "")
+    assert "4.2s late" in (failure.text or "")
+    assert held.find("failure") is None
+
+
+class Page(HTMLParser):
+    """Tags and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_stands_alone_and_escapes_what_people_wrote(made: ScenarioResult) -> None:
+    text = render([made], lab="virtual", seed=1)
+    page = Page(text)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe")]
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text)
+    assert "url(" not in text
+    words = " ".join(" ".join(page.words).split())
+    assert "Lights <&> go out" in words
+    assert "reached at 15m 04.2s, 4.2s late" in words
+    assert "fieldbeat run lights.scenario.yaml --seed 1" in words
+    assert [tag for tag, _ in page.tags].count("svg") >= 1
+
+
+def test_the_page_is_the_same_for_the_same_run(made: ScenarioResult) -> None:
+    assert render([made], lab="virtual", seed=1) == render([result()], lab="virtual", seed=1)
