@@ -76,6 +76,8 @@ class VpnServer:
         """uuids whose state may differ from what was told."""
         self._flying: dict[str, int] = {}
         """uuid → the request that carries it."""
+        self._later: dict[str, int] = {}
+        """uuid → when a refused report may be tried again (ms)."""
         self._asked: dict[int, tuple[str, Any]] = {}
         """Request → what it is for."""
         self._allowed: dict[tuple[str, str], tuple[bool, int]] = {}
@@ -240,7 +242,7 @@ class VpnServer:
             case "auth":
                 self._authenticated(about, status, now_ms)
             case "report":
-                self._reported(number, about, status)
+                self._reported(number, about, status, now_ms)
             case _:
                 pass  # an answer nobody waits for
 
@@ -251,13 +253,17 @@ class VpnServer:
             self._allowed[event.uuid, event.key] = (status == OK, now_ms + AUTH_CACHE_MS)
         self._judge(event.session, status == OK, now_ms)
 
-    def _reported(self, number: int, about: tuple[bool, list[str]], status: int | None) -> None:
+    def _reported(
+        self, number: int, about: tuple[bool, list[str]], status: int | None, now_ms: int
+    ) -> None:
         connected, uuids = about
         for uuid in uuids:
             if self._flying.get(uuid) == number:
                 del self._flying[uuid]
             if status == OK:
                 self._told[uuid] = connected
+            else:
+                self._later[uuid] = now_ms + 1
             self._pending[uuid] = None
         if status == CONFLICT:
             # the API does not know this instance (any more)
@@ -266,13 +272,17 @@ class VpnServer:
 
     def _report(self, now_ms: int) -> None:
         """Send what differs from what was told, if this instant is one for a batch."""
-        ready = [uuid for uuid in self._pending if uuid not in self._flying]
-        if not ready or self._service_id is None:
+        waiting = [uuid for uuid in self._pending if uuid not in self._flying]
+        if not waiting or self._service_id is None:
             return
         period_ms = self._settings.report_period_ms
+        following_ms = now_ms + period_ms - now_ms % period_ms
         if now_ms % period_ms:
-            self._arm(now_ms + period_ms - now_ms % period_ms)
+            self._arm(following_ms)
             return
+        ready = [uuid for uuid in waiting if self._later.get(uuid, 0) <= now_ms]
+        if len(ready) < len(waiting):
+            self._arm(following_ms)
         for connected in (True, False):
             changed = sorted(
                 uuid
@@ -284,6 +294,7 @@ class VpnServer:
                 self._send_batch(connected, changed[start : start + BATCH_MAX])
         for uuid in ready:
             del self._pending[uuid]
+            self._later.pop(uuid, None)
             if uuid not in self._counts and self._told.get(uuid) is False:
                 del self._told[uuid]
 

@@ -99,6 +99,7 @@ class Pulls:
         """The way to the registry changed."""
         self._move(now_ms)
         self._registry = registry
+        self._tick_ms = max(self._tick_ms, now_ms)
         stalled = {image for image, (_, why) in self._failing.items() if why == "timeout"}
         for image in stalled:
             del self._failing[image]
