@@ -1,0 +1,222 @@
+"""Take a behaviour away, and the scenario that pins it no longer holds.
+
+Each row names a scenario of the library, a behaviour, and how to remove it; a scenario that still
+held without it would pin nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import machine
+from agent.cloudlink import CloudlinkClient
+from agent.containers import Containers
+from agent.poll import Poll
+from agent.report import Report
+from agent.update import Update
+from cloud_stub import observe as observed
+from cloud_stub import status
+from cloud_stub.heartbeat import Tracker
+from cloud_stub.state import State
+from cloud_stub.vpn_server import VpnServer
+from scenarios.board import Board
+from scenarios.checks import judge_all
+from scenarios.compile import compile_file
+from scenarios.simulation.links import Fate, Link
+from scenarios.simulation.tunnels import Tunnels
+from scenarios.virtual import run_virtual
+
+LIBRARY = Path(__file__).parents[2] / "scenarios" / "library"
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def holds(name: str) -> bool:
+    """Whether a scenario of the library holds now."""
+    scenario = compile_file(LIBRARY / f"{name}.scenario.yaml")
+    history = run_virtual(scenario, seed=1)
+    verdicts = judge_all(scenario.expectations, history)
+    return all(verdict.held for verdict in verdicts) and not history.unmet
+
+
+def without_rung(row: str) -> Patch:
+    """Drop a row of the table of overall_status."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        ladders = {
+            profile: tuple(rung for rung in rungs if rung.row != row)
+            for profile, rungs in status._LADDERS.items()
+        }
+        monkeypatch.setattr(status, "_LADDERS", ladders)
+
+    return patch
+
+
+def without(owner: Any, name: str, instead: Callable[..., Any] = lambda *_, **__: None) -> Patch:
+    """Replace a method or function."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(owner, name, instead)
+
+    return patch
+
+
+def reject_like_drop(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Link.fate
+
+    def fate(self: Link, channel: Any, *, outward: bool) -> Fate:
+        found = original(self, channel, outward=outward)
+        return Fate.DROP if found is Fate.REJECT else found
+
+    monkeypatch.setattr(Link, "fate", fate)
+
+
+def locks_always_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Board._take_locks
+    monkeypatch.setattr(
+        Board, "_take_locks", lambda self, effect: original(self, replace(effect, force=True))
+    )
+
+
+def nothing_downloaded_while_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Update._do
+
+    def do(self: Update, ctx: Any, step: Any, **given: Any) -> bool:
+        fetches = step.kind == "fetch" and not self.held
+        return False if fetches else original(self, ctx, step, **given)
+
+    monkeypatch.setattr(Update, "_do", do)
+
+
+def never_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Update.locks_refused
+
+    def refused(self: Update, ctx: Any, event: Any, **given: Any) -> bool:
+        found = original(self, ctx, event, **given)
+        self.active, self.next_ms = False, None
+        return found
+
+    monkeypatch.setattr(Update, "locks_refused", refused)
+
+
+def online_until_further_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracker, "due", lambda self, *, now_ms: None)
+    monkeypatch.setattr(Tracker, "next_deadline_ms", lambda self: None)
+
+
+def dead_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    def due(self: CloudlinkClient, _now_ms: int) -> list[Any]:
+        self._next_ms = None
+        return []
+
+    monkeypatch.setattr(CloudlinkClient, "_due", due)
+
+
+def polls_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Poll, "_failed", lambda *_, **__: None)
+
+
+def nothing_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Update, "start", lambda *_, **__: None)
+    monkeypatch.setattr(Update, "new_target", lambda *_, **__: None)
+
+
+MUTATIONS: list[tuple[str, str, Patch]] = [
+    ("status/first-boot", "the first contact makes a device active", without(State, "contact")),
+    ("status/first-boot", "row 1: inactive", without_rung("1")),
+    ("status/first-boot", "reports are sent", without(Report, "consider")),
+    ("status/first-boot", "a container is started", without(Containers, "start")),
+    ("connectivity/firewall-blocks-vpn", "row 8: reduced functionality", without_rung("8")),
+    (
+        "connectivity/firewall-blocks-vpn",
+        "the VPN server gives silent clients up",
+        without(VpnServer, "_silent"),
+    ),
+    (
+        "connectivity/firewall-blocks-vpn",
+        "the label Heartbeat Only",
+        without(observed, "connectivity", lambda _: ""),
+    ),
+    ("connectivity/firewall-blocks-vpn", "the VPN client tries again", dead_clients),
+    ("connectivity/firewall-rejects-vpn", "a reset is seen at once", reject_like_drop),
+    ("connectivity/firewall-rejects-vpn", "row 8: reduced functionality", without_rung("8")),
+    ("connectivity/firewall-blocks-api", "the heartbeat window ends", online_until_further_notice),
+    (
+        "connectivity/firewall-blocks-api",
+        "the label Cloudlink Only",
+        without(observed, "connectivity", lambda _: ""),
+    ),
+    ("connectivity/firewall-blocks-api", "failed polls are repeated", polls_give_up),
+    (
+        "connectivity/firewall-blocks-api",
+        "actions reach the device through cloudlink",
+        without(Tunnels, "call_device"),
+    ),
+    ("connectivity/power-loss", "row 4: disconnected", without_rung("4")),
+    ("connectivity/power-loss", "the heartbeat window ends", online_until_further_notice),
+    (
+        "connectivity/power-loss",
+        "the VPN server gives silent clients up",
+        without(VpnServer, "_silent"),
+    ),
+    ("connectivity/network-loss", "row 4: disconnected", without_rung("4")),
+    ("connectivity/network-loss", "the VPN client tries again", dead_clients),
+    ("connectivity/network-loss", "failed polls are repeated", polls_give_up),
+    (
+        "connectivity/vpn-disabled-by-config",
+        "cloudlink that is switched off is not missed",
+        without(observed, "vpn_disabled", lambda _: False),
+    ),
+    (
+        "connectivity/vpn-disabled-by-config",
+        "the device stops its VPN client",
+        without(machine, "vpn_enabled", lambda _: True),
+    ),
+    ("update/lock-held-then-released", "a user's lock refuses", locks_always_taken),
+    ("update/lock-held-then-released", "a refused lock is tried again", never_retried),
+    (
+        "update/lock-held-then-released",
+        "everything is downloaded while locked",
+        nothing_downloaded_while_locked,
+    ),
+    ("update/lock-held-then-released", "row 7: updating", without_rung("7")),
+    ("update/lock-overridden", "a user's lock refuses", locks_always_taken),
+    (
+        "update/lock-overridden",
+        "the override removes the lock",
+        lambda monkeypatch: monkeypatch.setattr("agent.update.overrides_locks", lambda _: False),
+    ),
+    ("update/power-loss-while-downloading", "row 4: disconnected", without_rung("4")),
+    ("update/power-loss-while-downloading", "row 7: updating", without_rung("7")),
+    (
+        "update/power-loss-while-downloading",
+        "the target is applied again after the boot",
+        nothing_applied,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "behaviour", "remove"),
+    MUTATIONS,
+    ids=[f"{name.split('/')[1]}: {behaviour}" for name, behaviour, _ in MUTATIONS],
+)
+def test_without_the_behaviour_its_scenario_does_not_hold(
+    name: str, behaviour: str, remove: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert behaviour
+    assert holds(name)
+    remove(monkeypatch)
+    assert not holds(name)
+
+
+def test_every_scenario_of_the_library_is_tried() -> None:
+    files = {
+        path.relative_to(LIBRARY).as_posix().removesuffix(".scenario.yaml")
+        for path in LIBRARY.rglob("*.scenario.yaml")
+    }
+    assert files == {name for name, _, _ in MUTATIONS}
