@@ -59,6 +59,8 @@ class Registry(NamedTuple):
     """Shared by its pulls; ``None``: nothing flows, nothing is refused."""
     error: str | None = None
     """Every pull fails with this at once."""
+    latency_ms: int = 0
+    """Before the first byte of a pull."""
 
 
 class _Pull:
@@ -76,12 +78,17 @@ class _Pull:
 class Pulls:
     """The running pulls of one board, and the finished layers of those that were cut short."""
 
-    __slots__ = ("_active", "_catalog", "_failing", "_layers", "_moved_ms", "_registry", "_tick_ms")
+    __slots__ = (
+        *("_active", "_catalog", "_failing", "_layers", "_moved_ms", "_registry", "_starting"),
+        "_tick_ms",
+    )
 
     def __init__(self, catalog: Catalog, registry: Registry) -> None:
         self._catalog = catalog
         self._registry = registry
         self._active: dict[str, _Pull] = {}
+        self._starting: dict[str, int] = {}
+        """Image → when the registry begins to answer (ms)."""
         self._failing: dict[str, tuple[int, str]] = {}
         """Image → when its pull fails (ms), and why."""
         self._layers: dict[str, int] = {}
@@ -93,7 +100,7 @@ class Pulls:
     @property
     def empty(self) -> bool:
         """Nothing is being pulled and nothing is kept."""
-        return not (self._active or self._failing or self._layers)
+        return not (self._active or self._failing or self._layers or self._starting)
 
     def set_registry(self, registry: Registry, now_ms: int) -> None:
         """The way to the registry changed."""
@@ -112,6 +119,10 @@ class Pulls:
         if size is None:
             self._failing[image] = (now_ms, "not found")
             return
+        if self._registry.latency_ms and image not in self._starting:
+            self._starting[image] = now_ms + self._registry.latency_ms
+            return
+        self._starting.pop(image, None)
         self._move(now_ms)
         if not self._active:
             self._tick_ms = now_ms + PROGRESS_MS
@@ -119,7 +130,7 @@ class Pulls:
         self._may_fail(image, now_ms)
 
     def _may_fail(self, image: str, now_ms: int) -> None:
-        rate, error = self._registry
+        rate, error, _ = self._registry
         if error is not None:
             self._failing[image] = (now_ms, error)
         elif rate is None:
@@ -129,18 +140,21 @@ class Pulls:
         """Stop a pull; its finished layers stay."""
         self._move(now_ms)
         self._failing.pop(image, None)
+        self._starting.pop(image, None)
         self._interrupt(image)
 
     def interrupt_all(self) -> None:
         """The power or the supervisor is gone: only finished layers stay."""
         self._failing.clear()
+        self._starting.clear()
         for image in list(self._active):
             self._interrupt(image)
 
     def fail_all(self, reason: str, now_ms: int) -> None:
         """Every running pull fails now."""
-        for image in self._active:
+        for image in (*self._active, *self._starting):
             self._failing[image] = (now_ms, reason)
+        self._starting.clear()
 
     def _interrupt(self, image: str) -> None:
         pull = self._active.pop(image, None)
@@ -164,6 +178,7 @@ class Pulls:
     def next_deadline_ms(self) -> int | None:
         """When a pull ends, fails or has progress to tell."""
         times = [at_ms for at_ms, _ in self._failing.values()]
+        times.extend(self._starting.values())
         rate = self._registry.bytes_per_second
         if self._active and rate and self._registry.error is None:
             times.append(self._tick_ms)
@@ -174,6 +189,8 @@ class Pulls:
 
     def advance(self, now_ms: int) -> list[Event]:
         """What happened up to now, by image."""
+        for image in sorted(image for image, at_ms in self._starting.items() if at_ms <= now_ms):
+            self.begin(image, now_ms)
         self._move(now_ms)
         events: list[Event] = []
         for image, (at_ms, why) in sorted(self._failing.items()):

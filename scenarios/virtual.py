@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .history import Unmet
     from .model import DeviceSpec, Scenario, Step
+    from .verbs import Fault
 
 _NO_CONFIG: Mapping[str, str] = {}
 VPN_SERVERS = ("vpn1",)
@@ -232,9 +233,9 @@ class World:
         name = self.cloudside.names.get(call.uuid)
         self.tunnels.call_device(self.devices.get(name) if name else None, call)
 
-    def set_registry(self, state: str, status: int) -> None:
+    def set_registry(self, fault: Fault) -> None:
         """The registry's health, for every board."""
-        self.conditions.registry_fault = None if state == "up" else (state, status)
+        self.conditions.registry_fault = fault
         for device in self.devices.values():
             self.conditions.refresh_registry(device)
 

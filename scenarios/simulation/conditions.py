@@ -8,6 +8,7 @@ from agent.events import BoardMeasured
 from agent.host_os import ProgressScript, ProgressStep, progress_request
 
 from ..pulls import Registry
+from ..verbs import Fault
 from .links import Fate, Link
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class Conditions:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.registry_fault: tuple[str, int] | None = None
+        self.registry_fault = Fault(state="up")
         self._host_requests = 0
-        self._registries: dict[tuple[int | None, str | None], Registry] = {}
+        self._registries: dict[Registry, Registry] = {}
         """One shared value for each state."""
 
     def set_link(self, device: Device, link: Link) -> None:
@@ -49,21 +50,23 @@ class Conditions:
         device.clear = device.link.plain and device.trusts_certificates
 
     def refresh_registry(self, device: Device) -> None:
-        """Tell the board how images flow now."""
-        link = device.link
-        fault = self.registry_fault
+        """Tell the board how images flow now; a fault of a share hits a device or not, by draw."""
+        link, fault = device.link, self.registry_fault
         rate: int | None = self.world.scenario.links.registry_bytes_per_second
         if link.rate_bytes_per_second is not None and rate is not None:
             rate = min(rate, link.rate_bytes_per_second)
+        hit = fault.share >= 1.0 or device.link_draws.random() < fault.share
+        state = fault.state if hit else "up"
         error: str | None = None
         outward, inward = link.fate("registry", outward=True), link.fate("registry", outward=False)
         if outward in (Fate.REJECT, Fate.NO_ROUTE):
             error = "refused" if outward is Fate.REJECT else "unreachable"
-        elif fault is not None and fault[0] in ("down", "error"):
-            error = "refused" if fault[0] == "down" else f"HTTP {fault[1]}"
-        elif outward is Fate.DROP or inward is not Fate.PASS or (fault and fault[0] == "hang"):
+        elif outward is Fate.DROP or inward is not Fate.PASS or state == "hang":
             rate = None
-        registry = self._registries.setdefault((rate, error), Registry(rate, error))
+        elif state != "up":
+            error = "refused" if state == "down" else f"HTTP {fault.status}"
+        registry = Registry(rate, error, fault.latency_ms)
+        registry = self._registries.setdefault(registry, registry)
         device.board.set_registry(registry, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from agent.events import Event, FailureReason, RequestFailed, ResponseReceived
 from cloud_stub.messages import Request, Response
 
-from .links import DNS_TIMEOUT_MS, RETRANSMIT_MIN_MS, SYN_INSTANTS_MS, Fate, Link
+from .links import RETRANSMIT_MIN_MS, SYN_INSTANTS_MS, Fate, Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,13 +79,15 @@ class Exchanges:
         link = endpoint.link
         if not link.up:
             self._fail(exchange, "unreachable")
-        elif link.dns == "error" or link.fate("dns", outward=True) is Fate.REJECT:
-            self._fail(exchange, "dns")
-        elif link.dns != "up" or not _both_pass(link):
-            wait = min(DNS_TIMEOUT_MS, request.timeout_ms)
-            self._agenda.after(wait, self._fail, exchange, "dns")
         else:
-            self._connect(exchange, 0)
+            resolved, wait_ms = link.look_up(endpoint.link_draws)
+            wait_ms = min(wait_ms, request.timeout_ms)
+            if not resolved:
+                self._agenda.after(wait_ms, self._fail, exchange, "dns")
+            elif wait_ms:
+                self._agenda.after(wait_ms, self._connect, exchange, 0)
+            else:
+                self._connect(exchange, 0)
 
     def _connect(self, exchange: _Exchange, tries: int) -> None:
         endpoint = exchange.endpoint
@@ -207,9 +209,3 @@ class Exchanges:
         if link.mtu is None or body is None:
             return False
         return len(json.dumps(body)) + 300 > link.mtu
-
-
-def _both_pass(link: Link) -> bool:
-    return (
-        link.fate("dns", outward=True) is Fate.PASS and link.fate("dns", outward=False) is Fate.PASS
-    )

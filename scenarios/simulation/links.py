@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..streams import Stream
+
 Channel = Literal["vpn", "api", "dns", "registry", "ntp"]
 CHANNELS: tuple[Channel, ...] = ("vpn", "api", "dns", "registry", "ntp")
 
@@ -60,6 +62,21 @@ class Link:
     captive: bool = False
     """A captive portal answers HTTP with its own page."""
     dns: Literal["up", "down", "hang", "error"] = "up"
+    dns_latency_ms: int = 0
+    dns_share: float = 1.0
+    """Of the look-ups that meet the fault."""
+
+    def look_up(self, draws: Stream) -> tuple[bool, int]:
+        """Whether a name is resolved now, and after how many ms that is known."""
+        outward, inward = self.fate("dns", outward=True), self.fate("dns", outward=False)
+        if outward is Fate.REJECT:
+            return False, 0
+        if Fate.PASS not in (outward, inward) or outward is not inward:
+            return False, DNS_TIMEOUT_MS
+        hit = self.dns != "up" and (self.dns_share >= 1.0 or draws.random() < self.dns_share)
+        if hit and self.dns == "hang":
+            return False, DNS_TIMEOUT_MS
+        return not hit, self.dns_latency_ms
 
     def block(self, channels: Iterable[Channel], rule: Rule) -> Link:
         """This link with one more rule for each of ``channels``."""
@@ -112,4 +129,5 @@ class Link:
             and self.mtu is None
             and not self.captive
             and self.dns == "up"
+            and not self.dns_latency_ms
         )

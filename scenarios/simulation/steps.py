@@ -52,7 +52,13 @@ def carry_out(world: World, step: Step) -> None:
             _change_links(world, devices, action)
         case verbs.Dns():
             for device in devices:
-                world.conditions.set_link(device, replace(device.link, dns=action.state))
+                resolver = replace(
+                    device.link,
+                    dns=action.state,
+                    dns_latency_ms=action.latency_ms,
+                    dns_share=action.share,
+                )
+                world.conditions.set_link(device, resolver)
         case verbs.Api() | verbs.Registry() | verbs.VpnServer() | verbs.CloudRestart():
             _cloud_fault(world, action)
         case verbs.Release():
@@ -138,7 +144,7 @@ def _cloud_fault(
             )
             world.cloudside.door = OPEN if door.open else door
         case verbs.Registry():
-            world.set_registry(action.state, action.status)
+            world.set_registry(action)
         case verbs.CloudRestart():
             world.cloudside.restart(action.down_for_ms)
         case verbs.VpnServer():
@@ -155,7 +161,7 @@ def _vpn_server(
     match state:
         case "up":
             if known is not None and known.state in ("hang", "error"):
-                known.state = "up"
+                hosts.resume(name)
             elif known is None or known.state == "down":
                 hosts.start(name)
         case "killed":
@@ -164,8 +170,11 @@ def _vpn_server(
         case "down":
             if known is not None:
                 hosts.stop(name)
-        case "hang" | "error":
-            if known is not None:
+        case "hang":
+            if known is not None and known.state != "down":
+                hosts.hang(name)
+        case "error":
+            if known is not None and known.state != "down":
                 known.state = state
 
 

@@ -13,7 +13,7 @@ from agent import cloudlink as client
 from cloud_stub import vpn_events as server
 from cloud_stub.messages import CallDevice, DeviceReplied
 
-from .links import DNS_TIMEOUT_MS, SYN_INSTANTS_MS, Fate
+from .links import SYN_INSTANTS_MS, Fate
 from .vpn_hosts import Hosts, ServerHost, Session
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ class Tunnels:
         link = device.link
         if not link.up:
             self._failed(device, device.life, attempt, "unreachable")
-        elif link.dns == "error" or link.fate("dns", outward=True) is Fate.REJECT:
-            self._failed(device, device.life, attempt, "dns")
-        elif link.dns != "up" or link.fate("dns", outward=True) is not Fate.PASS:
-            wait = DNS_TIMEOUT_MS
-            self._agenda.after(wait, self._failed, device, device.life, attempt, "dns")
         else:
-            self._knock(device, device.life, attempt, self._agenda.now_ms, 0)
+            resolved, wait_ms = link.look_up(device.link_draws)
+            now_ms, life = self._agenda.now_ms, device.life
+            if not resolved:
+                self._agenda.after(wait_ms, self._failed, device, life, attempt, "dns")
+            elif wait_ms:
+                self._agenda.after(wait_ms, self._knock, device, life, attempt, now_ms, 0)
+            else:
+                self._knock(device, life, attempt, now_ms, 0)
 
     def _knock(self, device: Device, life: int, attempt: int, started_ms: int, tries: int) -> None:
         if device.life != life or not device.wants_tunnel(attempt):
@@ -63,7 +65,7 @@ class Tunnels:
         host = self._choose(device)
         if fate is Fate.NO_ROUTE:
             self._failed(device, life, attempt, "unreachable")
-        elif fate is Fate.REJECT or (fate is Fate.PASS and (host is None or host.state == "error")):
+        elif fate is Fate.REJECT or (fate is Fate.PASS and host is None):
             self._failed(device, life, attempt, "refused")
         elif (
             fate is Fate.DROP
@@ -98,10 +100,16 @@ class Tunnels:
         if host.state == "down":
             self.at_client(session, client.ConnectionReset())
             return
+        if host.state == "error":
+            self._agenda.after(self._settings.auth_fail_delay_ms, self._turned_away, session)
+            return
         host.sessions[session.id] = session
         uuid, key = session.device.uuid or "", session.device.key or ""
         event = server.SessionRequested(session=session.id, uuid=uuid, key=key)
         self.hosts.serve(host, event)
+
+    def _turned_away(self, session: Session) -> None:
+        self.ended(session, refused=True)
 
     def _failed(self, device: Device, life: int, attempt: int, reason: client.Reason) -> None:
         if device.life == life:
@@ -176,14 +184,21 @@ class Tunnels:
         lost_by_nat = link.nat_timeout_ms is not None and (
             link.nat_timeout_ms < self._settings.ping_interval_ms
         )
+        stuck = session.server.state == "hang"
         if outward is not Fate.PASS or lost_by_nat:
             self._silence_out(session)
         elif session.silent_out:
             self._agenda.after(self._next_ping_ms(session), self._heard_out, session)
-        if inward is not Fate.PASS or lost_by_nat:
+        if inward is not Fate.PASS or lost_by_nat or stuck:
             self._silence_in(session)
         elif session.silent_in:
             self._agenda.after(self._next_ping_ms(session), self._heard_in, session)
+
+    def server_changed(self, host: ServerHost) -> None:
+        """A server went silent or is heard again: its clients notice."""
+        for session in list(host.sessions.values()):
+            if session.device.session is session:
+                self.way_changed(session.device)
 
     def _rejected(self, session: Session, outward: Fate, inward: Fate) -> None:
         """A reset reaches whoever sends into a rejecting rule (``STATUS.md §3``: at once)."""
@@ -225,6 +240,7 @@ class Tunnels:
             device.session is session
             and session.silent_in
             and session.id in session.server.sessions
+            and session.server.state != "hang"
             and device.link.fate("vpn", outward=False) is Fate.PASS
         ):
             session.silent_in = False

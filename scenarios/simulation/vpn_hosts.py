@@ -42,7 +42,7 @@ class Session:
 class ServerHost:
     """A VPN service instance and what holds it: its machine, sessions and timer."""
 
-    __slots__ = ("armed_ms", "core", "name", "requests", "sessions", "state")
+    __slots__ = ("armed_ms", "backlog", "core", "name", "sessions", "state")
 
     def __init__(self, name: str, core: VpnServer) -> None:
         self.name = name
@@ -50,7 +50,8 @@ class ServerHost:
         self.state: Literal["up", "down", "hang", "error"] = "up"
         self.sessions: dict[int, Session] = {}
         self.armed_ms: int | None = None
-        self.requests = 0
+        self.backlog: list[server.Event] = []
+        """What reached a stuck process."""
 
 
 class Clients(Protocol):
@@ -64,6 +65,9 @@ class Clients(Protocol):
 
     def at_client(self, session: Session, event: client.Event) -> None:
         """Something reaches the client of a session."""
+
+    def server_changed(self, host: ServerHost) -> None:
+        """A server went silent or is heard again."""
 
 
 class Hosts:
@@ -109,7 +113,7 @@ class Hosts:
     def kill(self, name: str) -> None:
         """The process dies hard: its sockets are reset, nothing is reported to the API."""
         host = self.by_name[name]
-        host.state, host.armed_ms = "down", None
+        host.state, host.armed_ms, host.backlog = "down", None, []
         for session in list(host.sessions.values()):
             host.sessions.pop(session.id, None)
             self.clients.at_client(session, client.ConnectionReset())
@@ -120,8 +124,26 @@ class Hosts:
         host.state = "down"
         self.serve(host, server.StopGracefully())
 
+    def hang(self, name: str) -> None:
+        """The process is stuck: what reaches it waits, its clients hear nothing."""
+        host = self.by_name[name]
+        host.state = "hang"
+        self.clients.server_changed(host)
+
+    def resume(self, name: str) -> None:
+        """A stuck or refusing service works again; first on what has waited."""
+        host = self.by_name[name]
+        host.state = "up"
+        waiting, host.backlog = host.backlog, []
+        for event in waiting:
+            self.serve(host, event)
+        self.clients.server_changed(host)
+
     def serve(self, host: ServerHost, event: server.Event) -> None:
         """Hand an event to a server's machine and carry out what it wants."""
+        if host.state == "hang":
+            host.backlog.append(event)
+            return
         core, now_ms = host.core, self._agenda.now_ms
         for effect in core.handle(event, now_ms=now_ms):
             match effect:

@@ -371,3 +371,40 @@ def test_a_seed_gives_every_device_a_life_of_its_own() -> None:
         if change.field == "api_heartbeat_state" and change.new == "timeout"
     }
     assert len(times) == 20
+
+
+def test_a_stuck_vpn_server_is_noticed_by_its_clients_and_not_by_the_api() -> None:
+    stuck = "at: 1h, do: vpn_server, state: hang\nat: 1h10m, do: vpn_server, state: up"
+    history = run(f"{BOOT}\n{stuck}\nat: 2h, do: end")
+    assert "no ping from the server" in notes(history)
+    seen = [c for c in history.changes if c.field == "is_connected_to_vpn" and c.at_ms > HOUR_MS]
+    assert all(change.at_ms >= HOUR_MS + 600_000 for change in seen)
+    assert values(history, "is_connected_to_vpn")[-1] is True
+
+
+def test_a_vpn_server_that_refuses_log_ins_keeps_the_tunnels_it_has() -> None:
+    refusing = "at: 1h, do: vpn_server, state: error"
+    history = run(f"{BOOT}\n{refusing}\nat: 2h, do: reboot\nat: 3h, do: end")
+    assert since(history, "is_connected_to_vpn", HOUR_MS) == [True, False]
+    assert "refused this device's key" in notes(history)
+
+
+def test_a_share_of_a_fault_hits_some_requests_and_not_all() -> None:
+    fault = "at: 1h, do: api, state: error, status: 500, share: 50%"
+    history = run(f"{BOOT}\n{fault}\nat: 1d, do: end")
+    failures = sum(note.text.startswith("poll failed: HTTP 500") for note in history.notes)
+    assert 10 < failures < 100
+    assert history.heartbeats > 50
+
+
+def test_slow_names_and_a_slow_registry_only_take_longer() -> None:
+    slow = "at: 5m, do: dns, latency: 3s\nat: 5m, do: registry, latency: 30s"
+    release = "at: 1h, do: release, commit: r2"
+    fast = run(f"{BOOT}\n{release}\nat: 2h, do: end")
+    late = run(f"{BOOT}\n{slow}\n{release}\nat: 2h, do: end")
+    done = [
+        next(c.at_ms for c in h.changes if c.field == "running_release" and c.new == "r2")
+        for h in (fast, late)
+    ]
+    assert 25_000 <= done[1] - done[0] < 60_000
+    assert since(late, "api_heartbeat_state", HOUR_MS) == ["online"]
