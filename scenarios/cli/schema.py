@@ -8,8 +8,14 @@ import click
 
 
 @click.command()
-def schema() -> None:
+@click.option("--markdown", is_flag=True, help="A page for people instead.")
+def schema(markdown: bool) -> None:
     """Print the JSON Schema of scenario files, for completion and checks in editors."""
+    if markdown:
+        from ..reference import reference
+
+        click.echo(reference(), nl=False)
+        return
     from ..file_schema import file_schema
 
     click.echo(json.dumps(file_schema(), indent=2, ensure_ascii=False))
