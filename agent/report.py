@@ -120,7 +120,8 @@ class Report:
             if _significant(name, kept.get(name, _UNSENT), value):
                 kept[name] = value
         if kept != self.readings:
-            self.readings = kept
+            # the mapping that was given may be one that many devices share
+            self.readings = readings if kept == readings else kept
 
     # --- what is new -----------------------------------------------------------------------------
 

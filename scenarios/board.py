@@ -52,6 +52,11 @@ def _shared(images: tuple[str, ...]) -> tuple[str, ...]:
     return images
 
 
+@lru_cache(maxsize=1024)
+def _shared_boxes(boxes: tuple[Container, ...]) -> tuple[Container, ...]:
+    return boxes
+
+
 class Board:
     """One board; a steady one is a handful of shared or empty values."""
 
@@ -196,7 +201,8 @@ class Board:
         return next((box for box in self._containers if box.name == name), None)
 
     def _set(self, new: Container) -> None:
-        self._containers = tuple(new if box.name == new.name else box for box in self._containers)
+        changed = tuple(new if box.name == new.name else box for box in self._containers)
+        self._containers = _shared_boxes(changed)
 
     # --- what the supervisor wants ---------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent.events import BoardMeasured
 from agent.host_os import ProgressScript, ProgressStep, progress_request
@@ -12,8 +12,6 @@ from ..verbs import Fault
 from .links import Fate, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..board import DiskState
     from ..virtual import World
     from .device import Device
@@ -99,12 +97,12 @@ class Conditions:
         device.board.set_disk(state, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)
 
-    def measure(self, device: Device, readings: Mapping[str, Any]) -> None:
-        """The board's sensors read something new."""
+    def undervolt(self, device: Device, *, on: bool) -> None:
+        """The supply is weak, or well again; the kernel notices at once."""
+        device.undervolted = on
         if device.agent is not None:
-            self.world.machines.supervisor_event(
-                device, device.process, BoardMeasured(readings=readings)
-            )
+            reading = BoardMeasured(readings={"is_undervolted": on})
+            self.world.machines.supervisor_event(device, device.process, reading)
 
     def set_clock(
         self,

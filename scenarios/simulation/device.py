@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from agent.events import BoardMeasured
+
 from ..board import Board
 from ..streams import Stream
+from .sensors import following, sample
 
 if TYPE_CHECKING:
     from agent import cloudlink as client
@@ -44,9 +47,11 @@ class Device:
         "power",
         "process",
         "row",
+        "sampled",
         "session",
         "spec",
         "tunnels_opened",
+        "undervolted",
         "uuid",
     )
 
@@ -76,6 +81,9 @@ class Device:
         self.armed_ms = -1
         self.client_armed_ms = -1
         self.clock_off_ms = 0
+        self.sampled = 0
+        """The newest sample of the sensors."""
+        self.undervolted = False
 
     @property
     def link_draws(self) -> Stream:
@@ -83,6 +91,14 @@ class Device:
         if self._link_draws is None:
             self._link_draws = Stream(self.machines.world.seed, self.name, "link")
         return self._link_draws
+
+    def sense(self) -> BoardMeasured:
+        """The sensors, read anew; which sample comes next depends on this device alone."""
+        self.sampled = following(
+            self.sampled,
+            Stream(self.machines.world.seed, self.name, "sensors", self.sampled, self.life),
+        )
+        return BoardMeasured(readings=sample(self.sampled, undervolted=self.undervolted))
 
     @property
     def trusts_certificates(self) -> bool:

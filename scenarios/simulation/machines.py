@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent import cloudlink as client
 from agent import effects as do
 from agent.config import AgentConfig, Persisted
-from agent.events import ApiCalled, Event, Started, TimerFired
+from agent.events import ApiCalled, ContainerChanged, Event, Started, TimerFired
 from agent.machine import Agent
 from agent.quirks import BEHAVIOURS
 
@@ -98,6 +98,7 @@ class Machines:
             report_cache=board.report_cache,
             reboot_needed=board.reboot_needed,
         )
+        self.supervisor_event(device, device.process, device.sense())
         self.supervisor_event(device, device.process, started)
         self.arm_board(device)
 
@@ -194,6 +195,8 @@ class Machines:
         if device.life != life or device.board.next_deadline_ms() != deadline:
             return
         for event in device.board.advance(now_ms=self.world.agenda.now_ms):
+            if isinstance(event, ContainerChanged):
+                self.supervisor_event(device, device.process, device.sense())
             self.supervisor_event(device, device.process, event)
         self.arm_board(device)
 

@@ -202,7 +202,7 @@ def _on_device(world: World, device: Device, action: Any) -> None:
             if action.state is not None:
                 world.conditions.set_disk(device, action.state)
         case verbs.Undervolt():
-            world.conditions.measure(device, {"is_undervolted": action.state == "on"})
+            world.conditions.undervolt(device, on=action.state == "on")
         case verbs.Clock():
             world.conditions.set_clock(
                 device, shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms

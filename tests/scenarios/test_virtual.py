@@ -79,6 +79,16 @@ def test_a_reboot_brings_the_device_back_without_losing_its_heartbeat() -> None:
     assert since(history, "is_connected_to_vpn", HOUR_MS) == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    "step", ["do: reboot", "do: service, name: main, state: restart"], ids=["reboot", "restart"]
+)
+def test_a_start_of_the_application_begins_the_update_status_duration_anew(step: str) -> None:
+    history = run(f"{BOOT}\nat: 1h, {step}\nat: 2h, do: end")
+    before, *after = since(history, "last_update_status_event", HOUR_MS)
+    assert before < HOUR_MS < after[-1] < HOUR_MS + 120_000
+    assert since(history, "update_status", HOUR_MS) == ["done"]
+
+
 @pytest.mark.parametrize(("mode", "reason"), [("drop", "timeout"), ("reject", "refused")])
 def test_a_dropped_packet_times_out_and_a_rejected_one_is_refused(mode: str, reason: str) -> None:
     history = run(f"{BOOT}\nat: 1h, do: firewall, block: api, mode: {mode}\nat: 2h, do: end")
@@ -171,6 +181,13 @@ def test_a_full_disk_keeps_the_update_downloading() -> None:
 def test_undervoltage_is_reported_at_once() -> None:
     history = run(f"{BOOT}\nat: 10m, do: undervolt, state: on\nat: 11m, do: end")
     assert values(history, "is_undervolted") == [None, False, True]
+
+
+def test_undervoltage_outlives_a_reboot_on_the_same_supply() -> None:
+    history = run(
+        f"{BOOT}\nat: 1h, do: undervolt, state: 'on'\nat: 2h, do: reboot\nat: 3h, do: end"
+    )
+    assert since(history, "is_undervolted", HOUR_MS)[-1] is True
 
 
 def test_a_crashed_service_is_started_again_by_the_engine() -> None:
