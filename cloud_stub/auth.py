@@ -38,6 +38,7 @@ class Caller(NamedTuple):
 
 
 NOBODY = Caller()
+PERSON = Caller("user")
 _BEARER = "bearer "
 
 
@@ -51,8 +52,10 @@ def presented(request: Request) -> str | None:
 
 def identify(state: State, request: Request, *, now_ms: int) -> Caller:
     """The owner of the request's key; a key past its end is nobody's."""
+    if request.person:
+        return PERSON
     text = presented(request)
-    found = state.keys.get(text) if text else None
+    found = state.owner(text) if text else None
     if found is None:
         return NOBODY
     if isinstance(found, Device):

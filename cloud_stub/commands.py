@@ -14,10 +14,14 @@ from .messages import (
     CreateFleet,
     CreateRelease,
     DeleteDevice,
+    DeleteFleet,
+    DeleteRelease,
     MoveDevice,
     PinDevice,
     Preregister,
+    RenameFleet,
     SetActive,
+    SetEnvironment,
     SetFrozen,
     SetVariable,
     TrackRelease,
@@ -27,7 +31,7 @@ from .model import Device, Fleet, Image, Release
 from .observe import observe
 from .register import add_key, preregister
 from .status import HeartbeatState, UpdateStatus
-from .target_state import variables_changed
+from .target_state import fleet_changed, variables_changed
 from .variables import refusal
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from .messages import Response
     from .state import State
 
+FleetCommand = RenameFleet | DeleteFleet | CreateRelease | DeleteRelease | TrackRelease
 DeviceCommand = PinDevice | MoveDevice | SetFrozen | SetActive | DeleteDevice | WriteDevice
 _CONSTRAINT = "Check constraint violated"
 
@@ -45,19 +50,41 @@ def carry_out(state: State, command: Command, *, now_ms: int) -> Response:
     match command:
         case CreateFleet():
             return _create_fleet(state, command)
-        case CreateRelease():
-            return _create_release(state, command, now_ms=now_ms)
-        case TrackRelease():
-            fleet = _fleet(state, command.fleet)
-            _track(state, fleet, _release(fleet, command.commit), now_ms=now_ms)
+        case RenameFleet() | DeleteFleet() | CreateRelease() | DeleteRelease() | TrackRelease():
+            return _change_fleet(state, command, _fleet(state, command.fleet), now_ms=now_ms)
         case AddKey():
             return add_key(state, command)
         case Preregister():
             return preregister(state, command)
         case SetVariable():
             return _set_variable(state, command, now_ms=now_ms)
+        case SetEnvironment():
+            _set_environment(state, command, now_ms=now_ms)
         case _:
             _change_device(state, command, _device(state, command.uuid), now_ms=now_ms)
+    return OK
+
+
+def _change_fleet(state: State, command: FleetCommand, fleet: Fleet, *, now_ms: int) -> Response:
+    match command:
+        case CreateRelease():
+            return _create_release(state, fleet, command, now_ms=now_ms)
+        case DeleteRelease():
+            _delete_release(state, fleet, _release(fleet, command.commit), now_ms=now_ms)
+        case TrackRelease():
+            release = None if command.commit is None else _release(fleet, command.commit)
+            _track(state, fleet, release, now_ms=now_ms)
+        case RenameFleet():
+            fleet.name = command.name
+            fleet_changed(fleet)
+            _targets_changed(state, state.devices_of(fleet), now_ms=now_ms)
+        case DeleteFleet():
+            for device in state.devices_of(fleet):
+                _delete(state, device)
+            state.fleets = {key: kept for key, kept in state.fleets.items() if kept is not fleet}
+            del state.fleets_by_uuid[fleet.uuid]
+        case _:
+            assert_never(command)
     return OK
 
 
@@ -89,7 +116,7 @@ def _device(state: State, uuid: str) -> Device:
 
 
 def _fleet(state: State, name: str) -> Fleet:
-    fleet = state.fleets.get(name)
+    fleet = state.fleets.get(name) or state.fleets_by_uuid.get(name)
     if fleet is None:
         raise Refusal(json_string(404, f"Unknown fleet {name}"))
     return fleet
@@ -108,24 +135,25 @@ def _release(fleet: Fleet, commit: str) -> Release:
 def _create_fleet(state: State, command: CreateFleet) -> Response:
     if command.name in state.fleets or command.uuid in state.fleets_by_uuid:
         raise Refusal(json_string(409, '"app_name" and "organization" must be unique.'))
-    fleet = Fleet(state.next_number(), command.name, command.uuid, command.device_type)
-    state.fleets[fleet.name] = fleet
+    number = command.number or state.next_number()
+    fleet = Fleet(number, command.name, command.uuid, command.device_type)
+    # who gives numbers of its own may have several fleets of one name: of different people
+    state.fleets[fleet.uuid if command.number else fleet.name] = fleet
     state.fleets_by_uuid[fleet.uuid] = fleet
     return json_answer(201, {"id": fleet.id})
 
 
-def _create_release(state: State, command: CreateRelease, *, now_ms: int) -> Response:
-    fleet = _fleet(state, command.fleet)
+def _create_release(state: State, fleet: Fleet, command: CreateRelease, *, now_ms: int) -> Response:
     if command.commit in fleet.releases:
         raise Refusal(json_string(409, '"commit" and "belongs_to__application" must be unique.'))
-    release = Release(state.next_number(), fleet, command.commit)
+    release = Release(command.number or state.next_number(), fleet, command.commit)
     for spec in command.services:
         location, _, digest = spec.image.partition("@")
         if spec.name not in fleet.service_ids:
-            fleet.service_ids[spec.name] = state.next_number()
+            fleet.service_ids[spec.name] = spec.service_id or state.next_number()
         release.services[spec.name] = spec
         release.images[spec.name] = Image(
-            id=state.next_number(),
+            id=spec.image_id or state.next_number(),
             service=spec.name,
             service_id=fleet.service_ids[spec.name],
             location=location,
@@ -137,7 +165,24 @@ def _create_release(state: State, command: CreateRelease, *, now_ms: int) -> Res
     return json_answer(201, {"id": release.id})
 
 
-def _track(state: State, fleet: Fleet, release: Release, *, now_ms: int) -> None:
+def _delete_release(state: State, fleet: Fleet, release: Release, *, now_ms: int) -> None:
+    for device in state.devices_of(fleet):
+        if device.pinned is release:
+            _pin(state, device, None, now_ms=now_ms)
+        if device.running_release is release or any(
+            row.release is release for row in device.installs
+        ):
+            state.touch(device, "release deleted")
+            device.installs = tuple(row for row in device.installs if row.release is not release)
+            if device.running_release is release:
+                device.running_release = None
+    if fleet.tracks is release:
+        _track(state, fleet, None, now_ms=now_ms)
+    del fleet.releases[release.commit]
+    fleet_changed(fleet)
+
+
+def _track(state: State, fleet: Fleet, release: Release | None, *, now_ms: int) -> None:
     if fleet.tracks is release:
         return
     following = [device for device in state.devices_of(fleet) if device.pinned is None]
@@ -211,6 +256,19 @@ def _set_variable(state: State, command: SetVariable, *, now_ms: int) -> Respons
     if command.value is None or old is not None:
         return OK
     return json_answer(201, {"name": command.name, "value": command.value})
+
+
+def _set_environment(state: State, command: SetEnvironment, *, now_ms: int) -> None:
+    service, name, value = command.service, command.name, command.value
+    if command.level == "device":
+        device = _device(state, command.target)
+        device.environment = device.environment.changed(service, name, value)
+        _targets_changed(state, [device], now_ms=now_ms)
+    else:
+        fleet = _fleet(state, command.target)
+        fleet.environment = fleet.environment.changed(service, name, value)
+        fleet_changed(fleet)
+        _targets_changed(state, state.devices_of(fleet), now_ms=now_ms)
 
 
 @lru_cache(maxsize=4096)

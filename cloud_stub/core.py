@@ -17,7 +17,7 @@ from .state import State
 from .status import HeartbeatState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .messages import Event, Response
     from .model import Device
@@ -31,8 +31,14 @@ class Cloud:
 
     __slots__ = ("_state", "devices")
 
-    def __init__(self, settings: CloudSettings) -> None:
-        self._state = State(settings)
+    def __init__(self, settings: CloudSettings, *, seal: Callable[[str], str] = str) -> None:
+        """Start empty.
+
+        Args:
+            settings: timings and profile.
+            seal: what is kept of a key, the same for the same key; a server gives a keyed digest.
+        """
+        self._state = State(settings, seal)
         self.devices: Mapping[str, Device] = self._state.devices
         """By uuid; to look at, not to write."""
 
@@ -51,7 +57,8 @@ class Cloud:
                 response = commands.carry_out(state, event, now_ms=now_ms)
         except Refusal as refusal:
             response = refusal.response
-        return Outcome(response=response, effects=state.take_effects())
+        rows = state.take_rows()
+        return Outcome(response=response, effects=state.take_effects(), rows=rows)
 
     def _expire(self, *, now_ms: int) -> None:
         """Consume everything that is due, in order of the deadlines."""

@@ -45,13 +45,24 @@ class Tracker:
     def beat(self, device: Device, *, now_ms: int) -> None:
         """A heartbeat: ``online`` at once, and one timer armed anew."""
         self.count += 1
-        if not device.window_ms:
-            poll_ms = poll_interval_ms(effective(device), self._settings)
-            device.window_ms = window_ms(poll_ms, self._settings)
+        self._resolve(device)
         if device.heartbeat is not HeartbeatState.ONLINE:
             device.heartbeat = HeartbeatState.ONLINE
             device.heartbeat_changed_ms = now_ms
         self._arm(device, now_ms + device.window_ms)
+
+    def _resolve(self, device: Device) -> None:
+        if not device.window_ms:
+            poll_ms = poll_interval_ms(effective(device), self._settings)
+            device.window_ms = window_ms(poll_ms, self._settings)
+
+    def rearm(self, device: Device, *, now_ms: int) -> None:
+        """Arm the timer a restored device must have, whole."""
+        self._resolve(device)
+        if device.heartbeat is HeartbeatState.ONLINE:
+            self._arm(device, now_ms + device.window_ms)
+        elif device.heartbeat is HeartbeatState.TIMEOUT:
+            self._arm(device, now_ms + self._settings.heartbeat_timeout_ms)
 
     def _arm(self, device: Device, due_ms: int) -> None:
         device.heartbeat_due_ms = due_ms

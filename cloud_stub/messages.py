@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .model import Device
+
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -34,6 +36,8 @@ class Request:
     """Lower-case names."""
     body: Any = None
     """Parsed JSON; ``{}`` where the content type was not JSON (``WIRE.md``)."""
+    person: bool = False
+    """A shell that keeps accounts of its own vouches: a person asks, and may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,9 @@ class ServiceSpec:
     composition: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     contract: Mapping[str, Any] | None = None
     """Container contract (``requires``), sent to the device."""
+    service_id: int = 0
+    image_id: int = 0
+    """0: the core gives the next number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,21 @@ class CreateFleet:
     name: str
     uuid: str
     device_type: str = "raspberrypi4-64"
+    number: int = 0
+    """0: the core gives the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameFleet:
+    fleet: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteFleet:
+    """The fleet, its releases and its devices."""
+
+    fleet: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +89,26 @@ class CreateRelease:
     """A finished release; ``track``: the fleet follows it at once."""
 
     fleet: str
-    """Name of the fleet."""
+    """Name or uuid of the fleet, here and in every other command."""
     commit: str
     services: tuple[ServiceSpec, ...]
     track: bool = True
+    number: int = 0
+    """0: the core gives the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRelease:
+    """Devices that ran it run nothing known; pins to it and tracking of it are gone."""
+
+    fleet: str
+    commit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackRelease:
     fleet: str
-    commit: str
+    commit: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +160,19 @@ class SetVariable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetEnvironment:
+    """An environment variable of services; ``value=None`` deletes it."""
+
+    level: Literal["device", "fleet"]
+    target: str
+    """uuid of a device, name or uuid of a fleet."""
+    service: str | None
+    """``None``: of all services."""
+    name: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetFrozen:
     uuid: str
     frozen: bool
@@ -166,13 +211,17 @@ class DeviceReplied:
 
 Command = (
     CreateFleet
+    | RenameFleet
+    | DeleteFleet
     | CreateRelease
+    | DeleteRelease
     | TrackRelease
     | AddKey
     | Preregister
     | PinDevice
     | MoveDevice
     | SetVariable
+    | SetEnvironment
     | SetFrozen
     | SetActive
     | DeleteDevice
@@ -226,7 +275,16 @@ class Respond:
     response: Response
 
 
-Effect = FieldChanged | CallDevice | Respond
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStored:
+    """A device has one more key: a shell with a store keeps it."""
+
+    sealed: str
+    """What the core's ``seal`` made of the key; the key itself is not kept."""
+    uuid: str
+
+
+Effect = FieldChanged | CallDevice | Respond | KeyStored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,3 +293,5 @@ class Outcome:
 
     response: Response | None = None
     effects: tuple[Effect, ...] = ()
+    rows: tuple[Device, ...] = ()
+    """Devices whose rows may have changed, visibly or not: a shell with a store writes them."""

@@ -83,11 +83,39 @@ class Release:
         return None
 
 
+class Environment(NamedTuple):
+    """Environment variables, of all services and of single ones."""
+
+    every: Mapping[str, str] = NO_VARIABLES
+    services: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+    def of(self, service: str) -> dict[str, str]:
+        """What a service of this name gets."""
+        return {**self.every, **self.services.get(service, NO_VARIABLES)}
+
+    def changed(self, service: str | None, name: str, value: str | None) -> Environment:
+        """With one variable set, or deleted with ``None``."""
+        if service is None:
+            return self._replace(every=_put(self.every, name, value))
+        own = _put(self.services.get(service, NO_VARIABLES), name, value)
+        others = {key: item for key, item in self.services.items() if key != service}
+        return self._replace(services={**others, service: own} if own else others)
+
+
+NO_ENVIRONMENT = Environment()
+
+
+def _put(variables: Mapping[str, str], name: str, value: str | None) -> Mapping[str, str]:
+    others = {key: item for key, item in variables.items() if key != name}
+    return others if value is None else {**others, name: value}
+
+
 class Fleet:
     """An application."""
 
     __slots__ = (
         "device_type",
+        "environment",
         "id",
         "name",
         "releases",
@@ -108,6 +136,7 @@ class Fleet:
         self.service_ids: dict[str, int] = {}
         self.tracks: Release | None = None
         self.variables: dict[str, str] = {}
+        self.environment = NO_ENVIRONMENT
         self.shared: dict[tuple[Any, ...], Any] = {}
         """Parts of target states that the fleet's devices share; see ``target_state``."""
 
@@ -134,6 +163,7 @@ class Device:
         "deleted",
         "device_type",
         "download_progress",
+        "environment",
         "etag",
         "fleet",
         "heartbeat",
@@ -206,6 +236,7 @@ class Device:
         self.metrics_written_ms: int | None = None
         self.installs: tuple[ImageInstall, ...] = ()
         self.variables: Mapping[str, str] = NO_VARIABLES
+        self.environment = NO_ENVIRONMENT
         self.etag: str | None = None
         """Of the target state; ``None``: to be made anew."""
 

@@ -15,6 +15,7 @@ from .answers import (
     json_string,
 )
 from .auth import identify, with_api_key
+from .device_types import DEVICE_TYPES
 from .model import Key
 from .names import name_of
 from .report_body import cut_at_blank
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     from .state import State
 
 CAUSE = "registration"
-DEVICE_TYPES = frozenset(
-    (
-        *("raspberry-pi", "raspberry-pi2", "raspberrypi3", "raspberrypi3-64", "raspberrypi4-64"),
-        *("raspberrypi400-64", "raspberrypi5", "raspberrypi0-2w-64", "raspberrypicm4-ioboard"),
-        *("fincm3", "intel-nuc", "generic-amd64", "generic-aarch64", "genericx86-64-ext"),
-        *("jetson-nano", "jetson-xavier-nx-devkit", "jetson-orin-nano-devkit-nvme", "beaglebone"),
-        *("beaglebone-black", "qemux86-64", "iot-gate-imx8", "rockpi-4b-rk3399"),
-    )
-)
-"""Common ones of balena's; a fleet's own type is always known."""
 _UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{62}")
 _UUID_RULE = "Device UUID must be a 32 or 62 character long lower case hex string."
 UUID_TAKEN = html(409, '"uuid" must be unique.')
@@ -85,7 +76,7 @@ def _check_free(state: State, uuid: str, key: str) -> None:
     if uuid in state.devices:
         raise Refusal(UUID_TAKEN)
     # recorded: a deleted device cannot be registered again, whichever key it brings
-    if uuid in state.gone or key in state.keys:
+    if uuid in state.gone or state.owner(key) is not None:
         raise Refusal(KEY_TAKEN)
 
 
@@ -162,18 +153,18 @@ def exchange_key(state: State, request: Request, number: str, *, now_ms: int) ->
     key = body.get("apiKey") or _made_key(f"{device.uuid}{now_ms}", request)
     if not isinstance(key, str):
         raise Refusal(BAD_REQUEST)
-    owner = state.keys.get(key)
+    owner = state.owner(key)
     if owner is not None and owner is not device:
         raise Refusal(KEY_TAKEN)
-    state.keys[key] = device
+    state.add_device_key(device, key)
     return json_string(200, key)
 
 
 def add_key(state: State, command: AddKey) -> Response:
     """A new credential of a person's making."""
-    if command.key in state.keys:
+    if state.owner(command.key) is not None:
         raise Refusal(KEY_TAKEN)
-    state.keys[command.key] = _key_for(state, command)
+    state.keys[state.seal(command.key)] = _key_for(state, command)
     return json_string(200, command.key)
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from .calls import Calls
 from .columns import Writer
 from .heartbeat import HEARTBEAT, Tracker
-from .messages import FieldChanged
+from .messages import FieldChanged, KeyStored
 from .model import Device, Fleet, Key
 from .observe import observe
 from .status import HeartbeatState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .messages import Effect
     from .settings import CloudSettings
@@ -26,6 +26,7 @@ class State:
     """All rows and queues; every change of a device goes through ``touch`` and a writer."""
 
     __slots__ = (
+        "_added",
         "_before",
         "_writer",
         "calls",
@@ -38,23 +39,26 @@ class State:
         "keys",
         "numbers",
         "rows",
+        "seal",
         "settings",
         "tracker",
     )
 
-    def __init__(self, settings: CloudSettings) -> None:
+    def __init__(self, settings: CloudSettings, seal: Callable[[str], str] = str) -> None:
         self.settings = settings
+        self.seal = seal
+        """Makes of a key what is kept of it; the same for the same key."""
         self.devices: dict[str, Device] = {}
         """By uuid."""
         self.gone: dict[str, Mapping[str, Any]] = {}
         """How deleted devices looked in the end, by uuid."""
-        self.rows: list[Device] = []
-        """Every device ever, by id − 1."""
+        self.rows: list[Device | None] = []
+        """Every device ever, by id − 1; ``None`` where a restored cloud knows no more of it."""
         self.fleets: dict[str, Fleet] = {}
         """By name."""
         self.fleets_by_uuid: dict[str, Fleet] = {}
         self.keys: dict[str, Key | Device] = {}
-        """A device's plain key leads to its row at once: most keys are such keys."""
+        """By sealed key.  A device's own leads to its row at once: most keys are such keys."""
         self.instances = 0
         """VPN service instances are numbered from 1 to this."""
         self.numbers = 0
@@ -64,6 +68,7 @@ class State:
         self.effects: list[Effect] = []
         self._writer = Writer()
         self._before: dict[str, tuple[Device, str, dict[str, Any]]] = {}
+        self._added: list[Device] = []
 
     def next_number(self) -> int:
         """A new id."""
@@ -75,14 +80,25 @@ class State:
         device = Device(len(self.rows) + 1, uuid, name, fleet, device_type)
         self.rows.append(device)
         self.devices[uuid] = device
-        self.keys[key] = device
+        self._added.append(device)
+        self.add_device_key(device, key)
         return device
+
+    def add_device_key(self, device: Device, key: str) -> None:
+        """One more key for a device."""
+        sealed = self.seal(key)
+        self.keys[sealed] = device
+        self.effects.append(KeyStored(sealed=sealed, uuid=device.uuid))
+
+    def owner(self, key: str) -> Key | Device | None:
+        """Whose key this is."""
+        return self.keys.get(self.seal(key))
 
     def device_by_id(self, number: object) -> Device | None:
         """The device of an id, unless it is deleted."""
         if isinstance(number, int) and 0 < number <= len(self.rows):
             device = self.rows[number - 1]
-            return None if device.deleted else device
+            return None if device is None or device.deleted else device
         return None
 
     def devices_of(self, fleet: Fleet) -> list[Device]:
@@ -117,6 +133,15 @@ class State:
         if device.heartbeat is not HeartbeatState.ONLINE:
             self.touch(device, HEARTBEAT)
         self.tracker.beat(device, now_ms=now_ms)
+
+    def take_rows(self) -> tuple[Device, ...]:
+        """The devices this handling touched; to be asked for before ``take_effects``."""
+        if not self._before and not self._added:
+            return ()
+        touched = [device for device, _, _ in self._before.values()]
+        touched += [device for device in self._added if device.uuid not in self._before]
+        self._added.clear()
+        return tuple(touched)
 
     def take_effects(self) -> tuple[Effect, ...]:
         """What this handling gave: first what changed for people, then what is to be done."""

@@ -10,11 +10,12 @@ import json
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .model import NO_ENVIRONMENT
 from .variables import config_of, effective
 
 if TYPE_CHECKING:
     from .messages import ServiceSpec
-    from .model import Device, Fleet, Release
+    from .model import Device, Environment, Fleet, Release
     from .settings import CloudSettings
 
 _DIGEST_BYTES = 12
@@ -42,7 +43,7 @@ def _part(value: dict[str, Any]) -> _Part:
 def etag_v3(device: Device, settings: CloudSettings) -> str:
     """The ETag of a device's v3 target state; made once until the target changes."""
     if device.etag is None:
-        apps = _apps(device.fleet, device.should_run, "v3")
+        apps = _device_apps(device, "v3")
         config = _config(device, settings)
         device.etag = f'W/"{_digest([device.name, apps.digest, config.digest])}"'
     return device.etag
@@ -58,7 +59,7 @@ def body_v3(device: Device, settings: CloudSettings) -> dict[str, Any]:
     return {
         device.uuid: {
             "name": device.name,
-            "apps": _apps(device.fleet, device.should_run, "v3").value,
+            "apps": _device_apps(device, "v3").value,
             "config": _config(device, settings).value,
         }
     }
@@ -70,7 +71,7 @@ def body_v2(device: Device, settings: CloudSettings) -> dict[str, Any]:
         "local": {
             "name": device.name,
             "config": _config(device, settings).value,
-            "apps": _apps(device.fleet, device.should_run, "v2").value,
+            "apps": _device_apps(device, "v2").value,
         },
         "dependent": {"apps": {}, "devices": {}},
     }
@@ -116,30 +117,48 @@ def _fleet_config(fleet: Fleet, settings: CloudSettings) -> _Part:
     return found
 
 
+def fleet_changed(fleet: Fleet) -> None:
+    """The fleet's name, environment or releases are not what they were."""
+    fleet.shared.clear()
+
+
 def variables_changed(fleet: Fleet) -> None:
     """The fleet's configuration is not what it was."""
     for place in [place for place in fleet.shared if place[0] == "config"]:
         del fleet.shared[place]
 
 
+def _device_apps(device: Device, version: str) -> _Part:
+    if device.environment == NO_ENVIRONMENT:
+        return _apps(device.fleet, device.should_run, version)
+    return _build_apps(device.fleet, device.should_run, version, device.environment)
+
+
+def _build_apps(
+    fleet: Fleet, release: Release | None, version: str, environment: Environment
+) -> _Part:
+    build = _app_v3 if version == "v3" else _app_v2
+    name = fleet.uuid if version == "v3" else str(fleet.id)
+    return _part({name: build(fleet, release, environment)})
+
+
 def _apps(fleet: Fleet, release: Release | None, version: str) -> _Part:
     place = (version, release.id if release else 0)
     found: _Part | None = fleet.shared.get(place)
     if found is None:
-        build = _app_v3 if version == "v3" else _app_v2
-        name = fleet.uuid if version == "v3" else str(fleet.id)
-        found = fleet.shared[place] = _part({name: build(fleet, release)})
+        built = _build_apps(fleet, release, version, NO_ENVIRONMENT)
+        found = fleet.shared[place] = built
     return found
 
 
-def _app_v3(fleet: Fleet, release: Release | None) -> dict[str, Any]:
+def _app_v3(fleet: Fleet, release: Release | None, own: Environment) -> dict[str, Any]:
     releases: dict[str, Any] = {}
     if release is not None:
         services = {
             image.service: {
                 "id": image.service_id,
                 "image_id": image.id,
-                **_service(release.services[image.service]),
+                **_service(release.services[image.service], fleet, own),
             }
             for image in release.images.values()
         }
@@ -153,10 +172,16 @@ def _app_v3(fleet: Fleet, release: Release | None) -> dict[str, Any]:
     }
 
 
-def _service(spec: ServiceSpec) -> dict[str, Any]:
+def _environment(spec: ServiceSpec, fleet: Fleet, own: Environment) -> dict[str, str]:
+    """The release's, the fleet's, the device's: the later one wins (``WIRE.md §4``)."""
+    given = {**spec.environment, **fleet.environment.of(spec.name), **own.of(spec.name)}
+    return dict(sorted(given.items()))
+
+
+def _service(spec: ServiceSpec, fleet: Fleet, own: Environment) -> dict[str, Any]:
     service = {
         "image": spec.image,
-        "environment": dict(spec.environment),
+        "environment": _environment(spec, fleet, own),
         "labels": dict(spec.labels),
         "composition": dict(spec.composition),
     }
@@ -165,7 +190,7 @@ def _service(spec: ServiceSpec) -> dict[str, Any]:
     return service
 
 
-def _app_v2(fleet: Fleet, release: Release | None) -> dict[str, Any]:
+def _app_v2(fleet: Fleet, release: Release | None, own: Environment) -> dict[str, Any]:
     app: dict[str, Any] = {"name": fleet.name, "services": {}, "networks": {}, "volumes": {}}
     if release is None:
         return app
@@ -176,7 +201,7 @@ def _app_v2(fleet: Fleet, release: Release | None) -> dict[str, Any]:
             "serviceName": spec.name,
             "image": spec.image,
             "running": True,
-            "environment": dict(spec.environment),
+            "environment": _environment(spec, fleet, own),
             "labels": dict(spec.labels),
         }
     return {"releaseId": release.id, "commit": release.commit, **app}

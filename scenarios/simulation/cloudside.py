@@ -11,6 +11,7 @@ from cloud_stub.messages import (
     CallDevice,
     Event,
     FieldChanged,
+    KeyStored,
     Request,
     Respond,
     Response,
@@ -154,6 +155,8 @@ class CloudSide:
                     waiting = self._waiting.pop(effect.id, None)
                     if waiting is not None:
                         waiting(effect.response)
+                case KeyStored():
+                    pass  # nothing here outlives the run
         self._arm()
         self._look()
         return outcome.response

@@ -1,0 +1,123 @@
+"""A device's row as a store keeps it, and back: plain columns, times in ms, ``None`` for null.
+
+Pure: a store writes what ``stored`` gives and hands it to ``restore`` after a restart.  Computed
+columns (``overall_status``, …) are written along so that they can be queried; they are computed
+anew from the rest and never read back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .model import IDENTITY, METRICS, PLATFORM, Device, ImageInstall, Key
+from .observe import observe
+from .status import HeartbeatState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .model import Fleet, Release
+    from .settings import Profile
+    from .state import State
+
+PLAIN = (
+    *("uuid", "is_active", "is_frozen", "is_connected_to_vpn", "is_online"),
+    *("provisioning_state", "provisioning_progress", "status", "download_progress"),
+    *("update_status", "last_update_status_event_ms", "last_vpn_event_ms"),
+    *("last_connectivity_event_ms", "heartbeat_changed_ms", "metrics_written_ms"),
+)
+"""Attributes of ``Device`` stored as they are."""
+COMPUTED = ("overall_status", "overall_progress", "status_display", "connectivity")
+
+
+def stored(device: Device, profile: Profile) -> dict[str, Any]:
+    """Every column of a device's row, without its image installs."""
+    row: dict[str, Any] = {name: getattr(device, name) for name in PLAIN}
+    row["id"] = device.id
+    row["name"] = device.name
+    row["device_type"] = device.device_type
+    row["fleet"] = device.fleet.id
+    row["heartbeat"] = device.heartbeat.value
+    row["managed_by"] = device.managed_by
+    row["running_release"] = device.running_release.id if device.running_release else None
+    row["pinned"] = device.pinned.id if device.pinned else None
+    target = device.should_run
+    row["should_run"] = target.id if target else None
+    for names, values in (
+        (PLATFORM, device.platform),
+        (IDENTITY, device.identity),
+        (METRICS, device.metrics),
+    ):
+        row.update(zip(names, values, strict=True))
+    seen = observe(device, profile)
+    row.update((name, seen[name]) for name in COMPUTED)
+    return row
+
+
+def stored_installs(device: Device) -> list[dict[str, Any]]:
+    """The device's image installs."""
+    return [
+        {
+            "device": device.id,
+            "image": install.image.id,
+            "release": install.release.id,
+            "status": install.status,
+            "download_progress": install.download_progress,
+            "written_ms": install.written_ms,
+        }
+        for install in device.installs
+    ]
+
+
+def restore(
+    state: State,
+    row: Mapping[str, Any],
+    installs: Iterable[Mapping[str, Any]],
+    *,
+    releases: Mapping[int, Release],
+    fleets: Mapping[int, Fleet],
+) -> Device:
+    """Put a device back as ``stored`` and ``stored_installs`` gave it; without timers and keys."""
+    fleet = fleets[row["fleet"]]
+    device = Device(row["id"], row["uuid"], row["name"], fleet, row["device_type"])
+    for name in PLAIN:
+        setattr(device, name, row[name])
+    device.heartbeat = HeartbeatState(row["heartbeat"])
+    device.managed_by = row["managed_by"]
+    device.running_release = releases.get(row["running_release"])
+    device.pinned = releases.get(row["pinned"])
+    device.platform = tuple(row[name] for name in PLATFORM)
+    device.identity = tuple(row[name] for name in IDENTITY)
+    device.metrics = tuple(row[name] for name in METRICS)
+    device.installs = tuple(
+        ImageInstall(image, release, item["status"], item["download_progress"], item["written_ms"])
+        for item in installs
+        if (release := releases.get(item["release"])) is not None
+        for image in release.images.values()
+        if image.id == item["image"]
+    )
+    while len(state.rows) < device.id:
+        state.rows.append(None)
+    state.rows[device.id - 1] = device
+    state.devices[device.uuid] = device
+    return device
+
+
+def restore_key(
+    state: State, sealed: str, device: Device, *, expires_at_ms: int | None = None
+) -> None:
+    """Put back one key of a device."""
+    if expires_at_ms is None:
+        state.keys[sealed] = device
+    else:
+        device.key_expires = True
+        state.keys[sealed] = Key("device", device=device, expires_at_ms=expires_at_ms)
+
+
+def rearm(state: State, device: Device, *, now_ms: int) -> None:
+    """Arm a restored device's heartbeat timer with a whole window from now.
+
+    How much of the window was left is known only to within the store's lag, and while the server
+    was away the device could not poll: with less, one that kept polling could be taken for gone.
+    """
+    state.tracker.rearm(device, now_ms=now_ms)
