@@ -16,10 +16,12 @@ from .messages import (
     DeleteDevice,
     DeleteFleet,
     DeleteRelease,
+    DeviceSpoke,
     MoveDevice,
     PinDevice,
     Preregister,
     RenameFleet,
+    RevokeKey,
     SetActive,
     SetEnvironment,
     SetFrozen,
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from .state import State
 
 FleetCommand = RenameFleet | DeleteFleet | CreateRelease | DeleteRelease | TrackRelease
-DeviceCommand = PinDevice | MoveDevice | SetFrozen | SetActive | DeleteDevice | WriteDevice
+DeviceCommand = (
+    PinDevice | MoveDevice | SetFrozen | SetActive | DeleteDevice | DeviceSpoke | WriteDevice
+)
 _CONSTRAINT = "Check constraint violated"
 
 
@@ -54,6 +58,8 @@ def carry_out(state: State, command: Command, *, now_ms: int) -> Response:
             return _change_fleet(state, command, _fleet(state, command.fleet), now_ms=now_ms)
         case AddKey():
             return add_key(state, command)
+        case RevokeKey():
+            state.keys.pop(command.sealed, None)
         case Preregister():
             return preregister(state, command)
         case SetVariable():
@@ -102,6 +108,9 @@ def _change_device(state: State, command: DeviceCommand, device: Device, *, now_
             state.write(device, {"is_active": command.active}, cause, now_ms=now_ms)
         case DeleteDevice():
             _delete(state, device)
+        case DeviceSpoke():
+            if not device.is_frozen:
+                state.contact(device, now_ms=now_ms)
         case WriteDevice():
             write_device(state, device, dict(command.fields), now_ms=now_ms)
         case _:
@@ -144,9 +153,12 @@ def _create_fleet(state: State, command: CreateFleet) -> Response:
 
 
 def _create_release(state: State, fleet: Fleet, command: CreateRelease, *, now_ms: int) -> Response:
-    if command.commit in fleet.releases:
+    known = fleet.releases.get(command.commit)
+    if known is not None and known.id != command.number:
         raise Refusal(json_string(409, '"commit" and "belongs_to__application" must be unique.'))
-    release = Release(command.number or state.next_number(), fleet, command.commit)
+    number = command.number or state.next_number()
+    release = known or Release(number, fleet, command.commit)
+    release.services, release.images = {}, {}
     for spec in command.services:
         location, _, digest = spec.image.partition("@")
         if spec.name not in fleet.service_ids:
@@ -160,6 +172,10 @@ def _create_release(state: State, fleet: Fleet, command: CreateRelease, *, now_m
             digest=digest,
         )
     fleet.releases[release.commit] = release
+    if known is not None:
+        fleet_changed(fleet)
+        changed = [device for device in state.devices_of(fleet) if device.should_run is known]
+        _targets_changed(state, changed, now_ms=now_ms)
     if command.track:
         _track(state, fleet, release, now_ms=now_ms)
     return json_answer(201, {"id": release.id})

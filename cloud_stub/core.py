@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import commands, routes
+from . import commands, persist, routes
 from .answers import Refusal
 from .messages import DeviceReplied, Outcome, Request, TimerFired
 from .observe import observe
@@ -17,10 +17,10 @@ from .state import State
 from .status import HeartbeatState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .messages import Event, Response
-    from .model import Device
+    from .model import Device, Fleet, Key, KeyKind
     from .settings import CloudSettings
 
 _ONLINE = HeartbeatState.ONLINE
@@ -106,6 +106,52 @@ class Cloud:
                 row.heartbeat_due_ms = now_ms + window_ms
                 return True
         return False
+
+    # --- after a restart -------------------------------------------------------------------------
+
+    def restore_devices(
+        self, devices: Iterable[tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]]
+    ) -> None:
+        """Put back what ``persist`` stored of devices; their fleets and releases are there."""
+        fleets = {fleet.id: fleet for fleet in self._state.fleets_by_uuid.values()}
+        releases = {
+            release.id: release for fleet in fleets.values() for release in fleet.releases.values()
+        }
+        for row, installs in devices:
+            persist.restore(self._state, row, installs, releases=releases, fleets=fleets)
+
+    def restore_key(
+        self, sealed: str, kind: KeyKind, owner: str | None, *, expires_at_ms: int | None
+    ) -> None:
+        """Put back a key by what was kept of it; ``owner`` is the uuid of a device or fleet."""
+        persist.restore_key(self._state, sealed, kind, owner, expires_at_ms=expires_at_ms)
+
+    def restore_rest(self, *, gone: Iterable[str], instances: int, rows: int) -> None:
+        """Put back uuids of deleted devices, and how many VPN instances and devices there were."""
+        state = self._state
+        state.gone.update((uuid, {}) for uuid in gone)
+        state.instances = instances
+        state.rows.extend([None] * (rows - len(state.rows)))
+
+    def rearm(self, *, now_ms: int) -> None:
+        """Arm every heartbeat timer with a whole window from now.
+
+        How much of a window was left is known only to within the store's lag, and while the server
+        was away the devices could not poll: with less, one that kept polling could be taken for
+        gone.
+        """
+        state = self._state
+        state.forget_pending()
+        for device in state.devices.values():
+            state.tracker.rearm(device, now_ms=now_ms)
+
+    def fleet_of(self, uuid: str) -> Fleet | None:
+        """The fleet of a uuid."""
+        return self._state.fleets_by_uuid.get(uuid)
+
+    def key_owner(self, key: str) -> Key | Device | None:
+        """Whose key this is, if anybody's."""
+        return self._state.owner(key)
 
     @property
     def heartbeats(self) -> int:

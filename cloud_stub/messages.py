@@ -86,7 +86,10 @@ class DeleteFleet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRelease:
-    """A finished release; ``track``: the fleet follows it at once."""
+    """A finished release; ``track``: the fleet follows it at once.
+
+    With the ``number`` of one that is there, that one gets these services.
+    """
 
     fleet: str
     """Name or uuid of the fleet, here and in every other command."""
@@ -122,6 +125,13 @@ class AddKey:
     kind: Literal["provisioning", "user", "vpn", "device"]
     owner: str
     expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeKey:
+    """A key is nobody's any more."""
+
+    sealed: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +202,13 @@ class DeleteDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpoke:
+    """The device itself made a request that the shell answers: contact with the API."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteDevice:
     """A direct write of device fields through the resource API (OData PATCH)."""
 
@@ -217,6 +234,7 @@ Command = (
     | DeleteRelease
     | TrackRelease
     | AddKey
+    | RevokeKey
     | Preregister
     | PinDevice
     | MoveDevice
@@ -225,6 +243,7 @@ Command = (
     | SetFrozen
     | SetActive
     | DeleteDevice
+    | DeviceSpoke
     | WriteDevice
 )
 """What a person or a script does; each is answered, a refused one with a status >= 400."""

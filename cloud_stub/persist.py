@@ -16,7 +16,7 @@ from .status import HeartbeatState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .model import Fleet, Release
+    from .model import Fleet, KeyKind, Release
     from .settings import Profile
     from .state import State
 
@@ -104,20 +104,20 @@ def restore(
 
 
 def restore_key(
-    state: State, sealed: str, device: Device, *, expires_at_ms: int | None = None
+    state: State, sealed: str, kind: KeyKind, owner: str | None, *, expires_at_ms: int | None
 ) -> None:
-    """Put back one key of a device."""
-    if expires_at_ms is None:
-        state.keys[sealed] = device
-    else:
+    """Put back a key; one whose owner is gone is left out."""
+    device = fleet = None
+    if kind == "device":
+        device = state.devices.get(owner or "")
+        if device is None:
+            return
+        if expires_at_ms is None:
+            state.keys[sealed] = device
+            return
         device.key_expires = True
-        state.keys[sealed] = Key("device", device=device, expires_at_ms=expires_at_ms)
-
-
-def rearm(state: State, device: Device, *, now_ms: int) -> None:
-    """Arm a restored device's heartbeat timer with a whole window from now.
-
-    How much of the window was left is known only to within the store's lag, and while the server
-    was away the device could not poll: with less, one that kept polling could be taken for gone.
-    """
-    state.tracker.rearm(device, now_ms=now_ms)
+    elif kind == "provisioning":
+        fleet = state.fleets_by_uuid.get(owner or "")
+        if fleet is None:
+            return
+    state.keys[sealed] = Key(kind, device=device, fleet=fleet, expires_at_ms=expires_at_ms)

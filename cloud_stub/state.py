@@ -134,6 +134,13 @@ class State:
             self.touch(device, HEARTBEAT)
         self.tracker.beat(device, now_ms=now_ms)
 
+    def forget_pending(self) -> None:
+        """Nothing that was done so far is to be told to anybody: it was put back, not done."""
+        self.calls = Calls(self.settings)
+        self._before.clear()
+        self._added.clear()
+        self.effects.clear()
+
     def take_rows(self) -> tuple[Device, ...]:
         """The devices this handling touched; to be asked for before ``take_effects``."""
         if not self._before and not self._added:

@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": ("catalogue:explain", "Tell what a scenario does and what it pins."),
     "replay": ("recordings:replay", "Hold the cloud core against recorded traces."),
     "truth-table": ("recordings:truth_table", "Hold the status rules against recorded rows."),
+    "cloud": ("cloud:cloud", "Serve balena's API: the stub cloud as a server."),
     "schema": ("schema:schema", "Print the JSON Schema of scenario files."),
     "bench": ("bench:bench", "Measure speed and memory."),
 }

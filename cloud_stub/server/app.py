@@ -1,0 +1,339 @@
+"""The server: puts its parts together, starts and stops them, and guards every request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from aiohttp import web
+
+from ..device_types import ARCHITECTURES, DEVICE_TYPES
+from ..store.database import Store, StoreError
+from ..store.load import Loader
+from ..store.resources import SETTINGS, TABLES
+from .accounts import Attempts, Sessions, new_key, sealer
+from .desk import Desk
+from .device_api import DeviceApi
+from .faults import Injector
+from .follow_api import FollowApi
+from .history import History
+from .keys_api import KeysApi
+from .metrics import Metrics
+from .people import ADMIN, People, add_user, generated_password
+from .reach import Reach
+from .resource_api import ResourceApi
+from .routes import routes
+from .wire import BODY_MAX, Answer, empty, page, query_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from .mqtt import Publisher
+    from .people import Caller
+    from .settings import ServerSettings
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger("fieldbeat.cloud")
+_T = TypeVar("_T")
+SHUTDOWN_S = 5.0
+SLOW_CLIENT_S = 30.0
+"""A request must have arrived whole by then."""
+DEFAULT_EMAIL = "admin@fieldbeat.local"
+
+
+class Server:
+    """One stub cloud as a server."""
+
+    def __init__(self, settings: ServerSettings, store: Store, secret: str) -> None:
+        self.settings = settings
+        self.store = store
+        self.history = History()
+        self.desk = Desk(settings, store, self.history, seal=sealer(secret.encode()))
+        self.sessions = Sessions(secret)
+        self.people = People(self.desk, self.sessions)
+        self.injector = Injector()
+        self.closing = asyncio.Event()
+        self.metrics = Metrics(self)
+        self.devices = DeviceApi(self)
+        self.keys = KeysApi(self)
+        self.resources = ResourceApi(self)
+        self.follow = FollowApi(self)
+        self.address = ""
+        """``http://host:port`` once it listens."""
+        self.first_words: list[str] = []
+        """What a first start must tell the person, once: generated credentials."""
+        self._rates = Attempts(settings.requests_per_s * 60) if settings.requests_per_s else None
+        self._runner: web.AppRunner | None = None
+        self._publisher: Publisher | None = None
+        self._reach: Reach | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    @classmethod
+    async def start(cls, settings: ServerSettings) -> Server:
+        """Open the store, load it, and listen.
+
+        Raises:
+            StoreError: the database cannot be used.
+            SettingsError: a setting cannot.
+            OSError: the address cannot be listened on.
+        """
+        store = await Store.open(settings.db, profile=settings.profile, lag_s=settings.lag_s)
+        try:
+            async with store.writing() as connection:
+                secret = await _setting(connection, "secret", lambda: secrets.token_hex(32))
+            server = cls(settings, store, secret)
+            await server._load()
+            await server._listen()
+        except BaseException:
+            await store.close()
+            raise
+        return server
+
+    async def _load(self) -> None:
+        settings, desk = self.settings, self.desk
+        async with self.store.writing() as connection:
+            await _device_types(connection, now_ms=desk.now_ms())
+            loader = Loader(connection, desk.cloud, now_ms=desk.now_ms())
+            counters, actors = await loader.load()
+            desk.start(counters, actors)
+            await self._first_start(connection)
+            await self.people.load(connection)
+            kinds = TABLES["device_type"]
+            rows = await connection.execute(sa.select(kinds.c.slug, kinds.c.id))
+            desk.device_types = {row.slug: row.id for row in rows}
+        if settings.mqtt is not None:
+            from .mqtt import Publisher  # an extra
+
+            self._publisher = Publisher(settings.mqtt, self.history)
+            self._publisher.start()
+        if settings.reach:
+            self._reach = Reach(desk)
+            desk.call_device = self._reach.call
+        self.history.keep(self.store, retention_s=settings.retention_s, now_ms=desk.now_ms)
+
+    async def _first_start(self, connection: AsyncConnection) -> None:
+        """The administrator and the VPN service's key: given, stored, or made and told once."""
+        settings, desk = self.settings, self.desk
+        users = TABLES["user"]
+        admin = await connection.scalar(sa.select(users.c.id).where(users.c.username == ADMIN))
+        if admin is None:
+            email = settings.admin_email or DEFAULT_EMAIL
+            password = settings.admin_password or generated_password()
+            if settings.admin_password is None:
+                self.first_words += [f"admin email     {email}", f"admin password  {password}"]
+            actor = desk.new_actor()
+            await add_user(
+                connection,
+                username=ADMIN,
+                email=email,
+                password=password,
+                actor=actor,
+                now_ms=desk.now_ms(),
+            )
+        given = settings.vpn_service_key
+        if given is not None:
+            await _put_setting(connection, "vpn_service_key", desk.seal(given))
+        made = new_key()
+        stored = await _setting(connection, "vpn_service_key", lambda: desk.seal(made))
+        if stored == desk.seal(made):
+            self.first_words.append(f"VPN service key {made}")
+        desk.cloud.restore_key(stored, "vpn", None, expires_at_ms=None)
+
+    async def _listen(self) -> None:
+        settings = self.settings
+        application = web.Application(client_max_size=BODY_MAX)
+        for route in routes(self):
+            handler = route.handler if route.bare else self._guarded(route.path, route.handler)
+            application.router.add_route(route.method, route.path, handler)
+        application.router.add_route("*", "/{tail:.*}", self._guarded("other", _nothing_here))
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            keepalive_timeout=75,
+            lingering_time=1,
+            shutdown_timeout=SHUTDOWN_S,
+            handle_signals=False,
+        )
+        await self._runner.setup()
+        tls = None
+        if settings.certificate is not None:
+            from .tls import server_context
+
+            tls = server_context(*settings.certificate)
+        site = web.TCPSite(
+            self._runner, settings.host, settings.port, ssl_context=tls, backlog=1_024
+        )
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.registry = settings.registry or f"{host}:{port}"
+        scheme = "https" if tls else "http"
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"{scheme}://{shown}:{port}"
+
+    registry: str = ""
+
+    async def close(self) -> None:
+        """Answer what is being answered, store everything, stop."""
+        self.closing.set()
+        await self.desk.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._publisher is not None:
+            await self._publisher.close()
+        if self._reach is not None:
+            await self._reach.close()
+        await self.history.close()
+        await self.store.close()
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def caller(self, request: web.Request) -> Caller:
+        """Whose credential a request carries."""
+        return self.people.caller(
+            request.headers.get("Authorization", ""), request.query.get("apikey")
+        )
+
+    def admin(self, request: web.Request) -> None:
+        """Let only the administrator on.
+
+        Raises:
+            Answer: somebody else.
+        """
+        caller = self.caller(request)
+        if caller.person is None or not caller.person.admin:
+            raise Answer(empty(401 if caller.kind == "nobody" else 403))
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Every request must be looked at first: there are faults, or a limit."""
+        return self.injector.active or self._rates is not None
+
+    async def look_at(self, request: web.Request, device: str | None) -> None:
+        """Apply faults and the limit of requests.
+
+        Raises:
+            Answer: the request ends here.
+        """
+        if self.injector.active and not request.path.startswith("/fieldbeat/"):
+            if device is None:
+                own = self.caller(request).device
+                device = None if own is None else own.uuid
+            await self.injector.suffer(request, device)
+        if self._rates is not None:
+            key = request.headers.get("Authorization") or query_of(request).get("apikey", "")
+            name, now_s = self.desk.seal(key), self.desk.now_ms() / 1_000
+            wait_s = self._rates.refused_for_s(name, now_s=now_s)
+            if wait_s is not None:
+                raise Answer(empty(429, **{"Retry-After": str(wait_s)}))
+            self._rates.failed(name, now_s=now_s)
+
+    def _guarded(self, route: str, handler: Handler) -> Handler:
+        """A handler whose refusals become answers and that is counted."""
+        loop_time = asyncio.get_running_loop().time
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            began_s = loop_time()
+            response: web.StreamResponse
+            try:
+                if self.looks_at_all:
+                    await self.look_at(request, request.match_info.get("uuid"))
+                response = await handler(request)
+            except Answer as answer:
+                response = answer.response
+            except StoreError as error:
+                response = page(503, str(error))
+            except web.HTTPException as error:
+                response = page(error.status, error.reason)
+            except (ConnectionError, asyncio.CancelledError):
+                raise
+            except Exception:
+                _log.exception("%s %s failed", request.method, request.path)
+                response = page(500, "Internal Server Error")
+            self.metrics.requests.labels(route, str(response.status)).inc()
+            self.metrics.seconds.labels(route).observe(loop_time() - began_s)
+            return response
+
+        return guarded
+
+    @staticmethod
+    def quick(handler: Handler) -> Handler:
+        """The guard of heartbeats: the least there can be, and not counted one by one."""
+
+        async def quick(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except Answer as answer:
+                return answer.response
+            except StoreError as error:
+                return page(503, str(error))
+
+        return quick
+
+    async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do slow work (password digests) beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+async def _nothing_here(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+    return empty(404)
+
+
+# --- a fresh store ------------------------------------------------------------------------------
+
+
+async def _setting(connection: AsyncConnection, name: str, make: Callable[[], str]) -> str:
+    """A stored setting; made and stored where it is not there."""
+    query = sa.select(SETTINGS.c.value).where(SETTINGS.c.name == name)
+    found = await connection.scalar(query)
+    if found is None:
+        found = make()
+        await connection.execute(sa.insert(SETTINGS).values(name=name, value=found))
+    return str(found)
+
+
+async def _put_setting(connection: AsyncConnection, name: str, value: str) -> None:
+    await connection.execute(sa.delete(SETTINGS).where(SETTINGS.c.name == name))
+    await connection.execute(sa.insert(SETTINGS).values(name=name, value=value))
+
+
+async def _device_types(connection: AsyncConnection, *, now_ms: int) -> None:
+    """balena's common device types, processor architectures and the one application type."""
+    stamps = {"created_at": now_ms, "modified_at": now_ms}
+    kinds, aliases, machines, apps = (
+        TABLES[name]
+        for name in ("device_type", "device_type_alias", "cpu_architecture", "application_type")
+    )
+    known = set(await connection.scalars(sa.select(kinds.c.slug)))
+    if not known:
+        rows = [{"slug": slug, **stamps} for slug in ARCHITECTURES]
+        await connection.execute(sa.insert(machines), rows)
+        microservices = {"name": "Microservices", "slug": "microservices-starter"}
+        flags = {"supports_multicontainer": True, "supports_web_url": True}
+        off = {"is_legacy": False, "requires_payment": False}
+        await connection.execute(sa.insert(apps).values(**microservices, **flags, **off, **stamps))
+    found = await connection.execute(sa.select(machines.c.slug, machines.c.id))
+    architectures = {row.slug: row.id for row in found}
+    for slug, kind in DEVICE_TYPES.items():
+        if slug in known:
+            continue
+        contract = {"slug": slug, "type": "hw.device-type", "name": kind.name}
+        row = {
+            "slug": slug,
+            "name": kind.name,
+            "is_private": False,
+            "contract": {**contract, "data": {"arch": kind.architecture}},
+            "is_of__cpu_architecture": architectures[kind.architecture],
+        }
+        made = await connection.execute(sa.insert(kinds).values(**row, **stamps))
+        alias = {"is_referenced_by__alias": slug}
+        number = made.inserted_primary_key[0]  # type: ignore[index]
+        await connection.execute(
+            sa.insert(aliases).values(**alias, references__device_type=number, **stamps)
+        )

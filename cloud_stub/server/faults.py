@@ -1,0 +1,96 @@
+"""Faults a test asks for: the API slow, failing, hanging or cutting connections; VPN server down.
+
+The words are those of the scenario verbs ``api`` and ``vpn_server``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .wire import Answer, empty
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+LATENCY_MAX_S = 3_600
+
+
+class ApiFault(BaseModel):
+    """One fault of the API; the first that fits a request is taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: str | None = None
+    """Only requests about the device of this uuid, or with its key."""
+    state: Literal["up", "down", "hang", "error"] = "up"
+    """``down`` cuts the connection, ``hang`` never answers, ``error`` answers ``status``."""
+    status: Annotated[int, Field(ge=400, le=599)] = 503
+    retry_after: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    """Seconds, in the header of that name."""
+    latency: Annotated[float, Field(ge=0, le=LATENCY_MAX_S)] = 0
+    """Seconds before anything else."""
+    share: Annotated[float, Field(ge=0, le=1)] = 1
+    """Of the requests."""
+
+
+class Faults(BaseModel):
+    """All faults there are; nothing given is well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api: list[ApiFault] = []
+    vpn_server: Literal["up", "down"] = "up"
+
+
+class Injector:
+    """Carries faults out on requests."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._changed = asyncio.Event()
+        """Set when the faults of now are replaced."""
+        self._draws = random.Random(0)
+
+    def put(self, given: Any) -> Faults:
+        """Replace all faults.
+
+        Raises:
+            pydantic.ValidationError: naming what is wrong.
+        """
+        self.faults = Faults.model_validate(given)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return self.faults
+
+    @property
+    def active(self) -> bool:
+        """Whether requests must be looked at."""
+        return bool(self.faults.api)
+
+    async def suffer(self, request: web.Request, device: str | None) -> None:
+        """Do to a request what the first fault that fits says.
+
+        Raises:
+            Answer: instead of the real one.
+        """
+        for fault in self.faults.api:
+            if fault.device is not None and fault.device != device:
+                continue
+            if self._draws.random() >= fault.share:
+                continue
+            if fault.latency:
+                await asyncio.sleep(fault.latency)
+            if fault.state == "error":
+                wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+                raise Answer(empty(fault.status, **wait))
+            if fault.state == "hang":
+                await self._changed.wait()
+            if fault.state in ("down", "hang"):
+                if request.transport is not None:
+                    request.transport.abort()
+                raise Answer(empty(503))
+            return

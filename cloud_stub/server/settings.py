@@ -1,0 +1,81 @@
+"""What a server is started with; from flags and, for automation, the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..settings import CloudSettings, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECOND_MS = 1_000
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """One server's settings; times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: any free one."""
+    db: str = "fieldbeat.sqlite"
+    """A file, or a URL of SQLAlchemy."""
+    cloud: CloudSettings = field(default_factory=CloudSettings)
+    admin_email: str | None = None
+    admin_password: str | None = None
+    vpn_service_key: str | None = None
+    certificate: tuple[str, str] | None = None
+    """Files: certificate chain, key."""
+    mqtt: str | None = None
+    """``mqtt://[user:password@]host[:port]``."""
+    lag_s: float = 0.5
+    """How far heartbeat timers in the store may be behind."""
+    retention_s: float = 30 * 86_400
+    """How long the history is kept."""
+    registry: str | None = None
+    """Host of image locations; the server's own address where not said."""
+    reach: bool = False
+    """Call devices' supervisor APIs at the addresses they report, where no tunnel leads to them."""
+    login_attempts: int = 10
+    """Wrong passwords for one name in a minute before 429."""
+    requests_per_s: int = 0
+    """Of one key; 0: no limit."""
+    connections_max: int = 20_000
+    json_logs: bool = False
+    log_lines_per_device: int = 1_000
+
+    @property
+    def profile(self) -> Profile:
+        """Whose rules and fields."""
+        return self.cloud.profile
+
+
+_NAMES_MS = {
+    "DEFAULT_SUPERVISOR_POLL_INTERVAL": ("default_poll_interval_ms", 1),
+    "API_HEARTBEAT_STATE_TIMEOUT_SECONDS": ("heartbeat_timeout_ms", _SECOND_MS),
+    "METRICS_MAX_REPORT_INTERVAL_SECONDS": ("metrics_gap_ms", _SECOND_MS),
+    "DOWNLOAD_PROGRESS_MAX_REPORT_INTERVAL_SECONDS": ("progress_gap_ms", _SECOND_MS),
+}
+
+
+def cloud_settings(environment: Mapping[str, str], profile: Profile) -> CloudSettings:
+    """The core's settings, under the real API's names.
+
+    Raises:
+        SettingsError: a variable is no number, or out of range.
+    """
+    found: dict[str, int] = {}
+    for name, (attribute, unit_ms) in _NAMES_MS.items():
+        text = environment.get(name)
+        if text is None:
+            continue
+        if not (text.isascii() and text.isdigit()) or int(text) == 0:
+            raise SettingsError(f"{name} must be a whole number above 0, not {text!r}")
+        found[attribute] = int(text) * unit_ms
+    return CloudSettings(profile=profile, **found)

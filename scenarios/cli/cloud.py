@@ -1,0 +1,151 @@
+"""``fieldbeat cloud``: the stub as a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ..errors import InputError, LabError
+
+if TYPE_CHECKING:
+    from cloud_stub.server.settings import ServerSettings
+
+EXTRAS = "pip install 'fieldbeat[cloud]'"
+
+
+@click.command(name="cloud")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--db",
+    default="fieldbeat.sqlite",
+    show_default=True,
+    metavar="URL",
+    help="A file, sqlite+aiosqlite:///file, or postgresql+asyncpg://user@host/name.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["balena-cloud", "open-balena"]),
+    default="balena-cloud",
+    show_default=True,
+    help="Whose status rules and fields.",
+)
+@click.option(
+    "--tls",
+    metavar="CERT,KEY|dev",
+    help="Certificate chain and key; or dev: made by a development CA beside the database.",
+)
+@click.option("--mqtt", metavar="URL", help="Publish status changes: mqtt://host[:port].")
+@click.option(
+    "--reach-devices",
+    is_flag=True,
+    help="Call supervisor APIs at the addresses that devices report.",
+)
+@click.option(
+    "--retention", default=30.0, show_default=True, metavar="DAYS", help="Of the history."
+)
+@click.option(
+    "--lag",
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(0.01, 60),
+    help="How far heartbeat timers in the store may be behind.",
+)
+@click.option(
+    "--rate-limit",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0),
+    help="Requests a second of one key before 429.  [default: no limit]",
+)
+@click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def cloud(
+    listen: str,
+    db: str,
+    profile: Literal["balena-cloud", "open-balena"],
+    tls: str | None,
+    mqtt: str | None,
+    reach_devices: bool,
+    retention: float,
+    lag: float,
+    rate_limit: int,
+    log: Literal["text", "json"],
+) -> None:
+    """Serve balena's API to devices, client libraries and dashboards.
+
+    The first start prints the administrator's credentials, unless FIELDBEAT_ADMIN_EMAIL,
+    FIELDBEAT_ADMIN_PASSWORD and FIELDBEAT_VPN_SERVICE_KEY give them.  Timings are set by the real
+    API's variables, such as DEFAULT_SUPERVISOR_POLL_INTERVAL (ms).
+    """
+    try:
+        from cloud_stub.server.run import set_up_logs
+        from cloud_stub.server.settings import ServerSettings, SettingsError, cloud_settings
+        from cloud_stub.store.database import StoreError
+    except ImportError as error:
+        raise LabError(f"the server needs more packages ({error.name}): {EXTRAS}") from error
+    host, port = _address(listen)
+    environment = os.environ
+    try:
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            db=db,
+            cloud=cloud_settings(environment, profile),
+            admin_email=environment.get("FIELDBEAT_ADMIN_EMAIL"),
+            admin_password=environment.get("FIELDBEAT_ADMIN_PASSWORD"),
+            vpn_service_key=environment.get("FIELDBEAT_VPN_SERVICE_KEY"),
+            certificate=_certificate(tls, host, db),
+            mqtt=mqtt,
+            reach=reach_devices,
+            retention_s=retention * 86_400,
+            lag_s=lag,
+            requests_per_s=rate_limit,
+        )
+        set_up_logs(as_json=log == "json")
+        _run(settings)
+    except (StoreError, SettingsError) as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise LabError(f"cannot listen on {listen}: {error.strerror or error}") from error
+
+
+def _run(settings: ServerSettings) -> None:
+    from cloud_stub.server.run import serve
+
+    try:
+        import uvloop
+    except ImportError:  # an extra: the standard loop does, at less speed
+        asyncio.run(serve(settings, click.echo))
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, click.echo))
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        raise InputError(f"--listen must be HOST:PORT, not {listen!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _certificate(tls: str | None, host: str, db: str) -> tuple[str, str] | None:
+    if tls is None:
+        return None
+    if tls != "dev":
+        certificate, comma, key = tls.partition(",")
+        if not comma:
+            raise InputError("--tls must be CERT,KEY or dev")
+        return certificate, key
+    from cloud_stub.server.tls import development_authority
+
+    folder = (Path.cwd() if "://" in db else Path(db).resolve().parent) / "fieldbeat-tls"
+    hosts = [*dict.fromkeys((host, "localhost", "127.0.0.1"))]
+    pair = development_authority(folder, hosts)
+    click.echo(f"development CA: {folder / 'ca.pem'}")
+    click.echo(f"  devices: add it to config.json as balenaRootCA (base64 -w0 {folder / 'ca.pem'})")
+    click.echo(f"  Python:  REQUESTS_CA_BUNDLE={folder / 'ca.pem'}")
+    return pair
