@@ -7,11 +7,12 @@ anew from the rest and never read back.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .model import IDENTITY, METRICS, PLATFORM, Device, ImageInstall, Key
-from .observe import observe
-from .status import HeartbeatState
+from .observe import inputs_of
+from .status import HeartbeatState, overall_progress, overall_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,37 +22,48 @@ if TYPE_CHECKING:
     from .state import State
 
 PLAIN = (
-    *("uuid", "is_active", "is_frozen", "is_connected_to_vpn", "is_online"),
+    *(
+        "id",
+        "uuid",
+        "name",
+        "device_type",
+        "managed_by",
+        "is_active",
+        "is_frozen",
+        "is_connected_to_vpn",
+        "is_online",
+    ),
     *("provisioning_state", "provisioning_progress", "status", "download_progress"),
     *("update_status", "last_update_status_event_ms", "last_vpn_event_ms"),
     *("last_connectivity_event_ms", "heartbeat_changed_ms", "metrics_written_ms"),
 )
 """Attributes of ``Device`` stored as they are."""
-COMPUTED = ("overall_status", "overall_progress", "status_display", "connectivity")
 
 
-def stored(device: Device, profile: Profile) -> dict[str, Any]:
+_plain = attrgetter(*PLAIN)
+_LINKED = ("fleet", "heartbeat", "running_release", "pinned", "should_run")
+COLUMNS = (*PLAIN, *_LINKED, *PLATFORM, *IDENTITY, *METRICS, "overall_status", "overall_progress")
+"""What ``stored`` gives, in order."""
+
+
+def stored(device: Device, profile: Profile) -> tuple[Any, ...]:
     """Every column of a device's row, without its image installs."""
-    row: dict[str, Any] = {name: getattr(device, name) for name in PLAIN}
-    row["id"] = device.id
-    row["name"] = device.name
-    row["device_type"] = device.device_type
-    row["fleet"] = device.fleet.id
-    row["heartbeat"] = device.heartbeat.value
-    row["managed_by"] = device.managed_by
-    row["running_release"] = device.running_release.id if device.running_release else None
-    row["pinned"] = device.pinned.id if device.pinned else None
-    target = device.should_run
-    row["should_run"] = target.id if target else None
-    for names, values in (
-        (PLATFORM, device.platform),
-        (IDENTITY, device.identity),
-        (METRICS, device.metrics),
-    ):
-        row.update(zip(names, values, strict=True))
-    seen = observe(device, profile)
-    row.update((name, seen[name]) for name in COMPUTED)
-    return row
+    running, pinned, target = device.running_release, device.pinned, device.should_run
+    inputs = inputs_of(device)
+    values: tuple[Any, ...] = _plain(device)
+    return (
+        *values,
+        device.fleet.id,
+        device.heartbeat.value,
+        running.id if running else None,
+        pinned.id if pinned else None,
+        target.id if target else None,
+        *device.platform,
+        *device.identity,
+        *device.metrics,
+        overall_status(inputs, profile).value,
+        overall_progress(inputs, profile),
+    )
 
 
 def stored_installs(device: Device) -> list[dict[str, Any]]:
@@ -83,7 +95,6 @@ def restore(
     for name in PLAIN:
         setattr(device, name, row[name])
     device.heartbeat = HeartbeatState(row["heartbeat"])
-    device.managed_by = row["managed_by"]
     device.running_release = releases.get(row["running_release"])
     device.pinned = releases.get(row["pinned"])
     device.platform = tuple(row[name] for name in PLATFORM)

@@ -61,6 +61,7 @@ _REFUSED_BEYOND = {"provisioning_state": 255, "cpu_id": 255}
 _OS_VARIANTS = ("dev", "prod")
 _PRINTABLE = range(0x20, 0x7F)
 
+_UPDATE_STATUSES = frozenset(status.value for status in UpdateStatus)
 SERVICE_STATUSES = frozenset(
     (
         *("Downloading", "Downloaded", "Installing", "Installed", "Starting", "Running", "Idle"),
@@ -239,7 +240,7 @@ def _app(name: str, app: dict[str, Any]) -> AppReport:
 
 def _release(commit: str, body: dict[str, Any]) -> ReleaseReport:
     update_status = _optional_text(body, "update_status")
-    if update_status is not None and update_status not in tuple(UpdateStatus):
+    if update_status is not None and update_status not in _UPDATE_STATUSES:
         raise Refusal(BAD_REQUEST)
     services = _object(body.get("services", {}))
     return ReleaseReport(

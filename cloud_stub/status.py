@@ -246,12 +246,12 @@ def update_status_display(value: str | None) -> str:
     return "" if value is None else value.title()
 
 
+_UPDATE_STATUSES = tuple(status.value for status in UpdateStatus)
+
+
 def first_update_status(values: Sequence[str]) -> str | None:
     """Of several releases of the device's own app, the first in precedence wins (§5)."""
-    for status in UpdateStatus:
-        if status.value in values:
-            return status.value
-    return None
+    return next((value for value in _UPDATE_STATUSES if value in values), None)
 
 
 def update_status_duration_ms(last_event_ms: int | None, now_ms: int) -> int | None:

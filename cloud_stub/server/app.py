@@ -256,8 +256,7 @@ class Server:
             except Exception:
                 _log.exception("%s %s failed", request.method, request.path)
                 response = page(500, "Internal Server Error")
-            self.metrics.requests.labels(route, str(response.status)).inc()
-            self.metrics.seconds.labels(route).observe(loop_time() - began_s)
+            self.metrics.answered(route, response.status, loop_time() - began_s)
             return response
 
         return guarded

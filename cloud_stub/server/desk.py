@@ -126,14 +126,14 @@ class Desk:
             body=body,
             person=person,
         )
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting[number] = waiting
-        try:
-            outcome = self._handle(request)
+        outcome = self._handle(request)
+        if outcome.response is not None:
             if method not in ("GET", "HEAD"):
                 await self.store.committed()
-            if outcome.response is not None:
-                return outcome.response
+            return outcome.response
+        # a device is asked first; its answer cannot be here yet: it comes through the loop
+        self._waiting[number] = waiting = asyncio.get_running_loop().create_future()
+        try:
             response: Response = await waiting
             return response
         finally:

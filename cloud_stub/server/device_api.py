@@ -80,6 +80,21 @@ class DeviceApi:
         """
         return await self._by_core(request, device=None)
 
+    async def report(self, request: web.Request) -> web.Response:
+        """``PATCH /device/v3/state``: with keys of devices alone, and often.
+
+        Raises:
+            Answer: as for ``plain``.
+        """
+        response = await self._desk.request(
+            "PATCH",
+            request.path,
+            query=query_of(request),
+            headers=lower_headers(request),
+            body=await body_of(request),
+        )
+        return to_web(response)
+
     async def _by_core(self, request: web.Request, *, device: Device | None) -> web.Response:
         server = self._server
         caller = server.caller(request)

@@ -68,6 +68,17 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        found = self._children.get((route, status))
+        if found is None:
+            found = self.requests.labels(route, str(status)), self.seconds.labels(route)
+            self._children[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self._registry)

@@ -66,7 +66,7 @@ def routes(server: Server) -> list[Route]:
         Route(
             "PATCH",
             "/device/v3/state",
-            devices.plain,
+            devices.report,
             "State report, of one or more devices",
             (200, 401),
             body=True,
@@ -74,7 +74,7 @@ def routes(server: Server) -> list[Route]:
         Route(
             "PATCH",
             "/device/v2/{uuid:[^/]+}/state",
-            devices.plain,
+            devices.report,
             "State report in the format of v2",
             (200, 401),
             body=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -69,6 +70,11 @@ async def serve(settings: ServerSettings, say: Callable[[str], None]) -> None:
         say: prints a line for the person who started it.
     """
     server = await Server.start(settings)
+    # the writer's thread must get the interpreter back soon from a busy loop
+    sys.setswitchinterval(0.0005)
+    # what was loaded stays: looking for cycles in it again and again is a pause for everybody
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -91,6 +91,8 @@ def to_web(response: Response) -> web.Response:
 def query_of(request: web.Request) -> dict[str, str]:
     """The query string; of a name that is there twice, the first."""
     found: dict[str, str] = {}
+    if "?" not in request.raw_path:
+        return found
     for name, value in request.query.items():
         found.setdefault(name, value)
     return found

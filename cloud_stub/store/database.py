@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -35,6 +41,10 @@ RETRY_S = 0.5
 """Between attempts to write a batch that the database refused."""
 
 
+_Step = tuple[str, Any] | sa.Executable
+"""A driver's statement with its parameters, or one of SQLAlchemy's."""
+
+
 class StoreError(Exception):
     """The database cannot be used; the text says what to do."""
 
@@ -51,17 +61,21 @@ class EventRow(NamedTuple):
     new: Any
     cause: str
 
+    def stored(self) -> dict[str, Any]:
+        """The columns; values are JSON."""
+        return self._asdict() | {"old": json.dumps(self.old), "new": json.dumps(self.new)}
+
 
 class _Batch:
     """What is to be written together."""
 
     def __init__(self) -> None:
         self.devices: dict[int, Device] = {}
-        self.added: dict[int, dict[str, int]] = {}
+        self.added: dict[int, tuple[Any, ...]] = {}
         """What the core does not keep of new devices."""
         self.keys: list[dict[str, Any]] = []
         self.events: list[EventRow] = []
-        self.logs: list[tuple[int, int, str]] = []
+        self.logs: list[dict[str, Any]] = []
         self.statements: list[sa.Executable] = []
         self.now_ms = 0
         """Time of the newest change."""
@@ -93,7 +107,14 @@ class Store:
         self._profile: Profile = "balena-cloud"
         self.commits = 0
         self.failures = 0
-        self._sql = _statements(engine)
+        self._sql = _Statements(engine)
+        self._thread: ThreadPoolExecutor | None = None
+        self._engine_of_thread: sa.Engine | None = None
+        if engine.dialect.name == "sqlite":
+            self._thread = ThreadPoolExecutor(1, "fieldbeat-store")
+            url = engine.url.set(drivername="sqlite+pysqlite")
+            self._engine_of_thread = sa.create_engine(url)
+            sa.event.listen(self._engine_of_thread, "connect", _pragmas)
 
     @classmethod
     async def open(cls, url: str, *, profile: Profile, lag_s: float = 0.5) -> Store:
@@ -108,6 +129,8 @@ class Store:
         Raises:
             StoreError: the database cannot be opened or is of a later version.
         """
+        if ":memory:" in url:
+            raise StoreError("the database must be a file: one in memory would not be durable")
         try:
             engine = create_async_engine(_url(url))
             if engine.dialect.name == "sqlite":
@@ -129,13 +152,15 @@ class Store:
         if self._writer is not None:
             await self._writer
         await self.engine.dispose()
+        if self._thread is not None and self._engine_of_thread is not None:
+            self._thread.submit(self._engine_of_thread.dispose)
+            self._thread.shutdown()
 
     # --- entering changes ------------------------------------------------------------------------
 
     def device_added(self, device: Device, *, actor: int, device_type: int, now_ms: int) -> None:
         """A device the table does not hold yet."""
-        values = {"actor": actor, "is_of__device_type": device_type, "created_at": now_ms}
-        self._batch.added[device.id] = values
+        self._batch.added[device.id] = (actor, device_type, now_ms, False)
         self.changed([device], now_ms=now_ms)
 
     def changed(self, devices: Iterable[Device], *, now_ms: int) -> None:
@@ -157,9 +182,12 @@ class Store:
         self._batch.events.extend(rows)
         self._wake.set()
 
-    def logged(self, rows: Iterable[tuple[int, int, str]]) -> None:
-        """Log lines of devices: number, device, JSON."""
-        self._batch.logs.extend(rows)
+    def logged(self, rows: Iterable[tuple[int, int, Any]]) -> None:
+        """Log lines of devices: number, device, any JSON value."""
+        self._batch.logs.extend(
+            {"id": number, "device": device, "line": json.dumps(line)}
+            for number, device, line in rows
+        )
         self._wake.set()
 
     def execute(self, statement: sa.Executable) -> None:
@@ -219,8 +247,7 @@ class Store:
             beats, self._beats = self._beats, {}
             self._writing = batch
             try:
-                async with self.engine.begin() as connection:
-                    await self._carry_out(connection, batch, beats)
+                await self._execute(self._steps(batch, beats))
             except (SQLAlchemyError, OSError) as error:
                 self._refused(batch, beats, error)
             else:
@@ -247,59 +274,76 @@ class Store:
         if self._closing and self.failures > 3:
             self._batch, self._beats = _Batch(), {}
 
-    async def _carry_out(
-        self, connection: AsyncConnection, batch: _Batch, beats: dict[int, int]
-    ) -> None:
-        sql = self._sql
-        for statement in batch.statements:
-            await connection.execute(statement)
+    async def _execute(self, steps: list[_Step]) -> None:
+        """Carry out the steps in one transaction."""
+        if self._thread is not None:
+            # one trip to a thread for all of them: every trip costs more than a statement
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._at_once, steps)
+            return
+        async with self.engine.begin() as connection:
+            for step in steps:
+                if isinstance(step, tuple):
+                    await connection.exec_driver_sql(*step)
+                else:
+                    await connection.execute(step)
+
+    def _at_once(self, steps: list[_Step]) -> None:
+        assert self._engine_of_thread is not None
+        with self._engine_of_thread.begin() as connection:
+            for step in steps:
+                if isinstance(step, tuple):
+                    connection.exec_driver_sql(*step)
+                else:
+                    connection.execute(step)
+
+    def _steps(self, batch: _Batch, beats: dict[int, int]) -> list[_Step]:
+        sql, steps = self._sql, list[_Step](batch.statements)
         living = [device for device in batch.devices.values() if not device.deleted]
-        stamp = {"modified_at": batch.now_ms}
-        rows = {
-            device.id: {**device_rows.device_values(device, self._profile), **stamp}
+        old = (0, None, 0, False)
+        rows = [
+            (
+                *device_rows.device_values(device, self._profile),
+                *batch.added.get(device.id, old),
+                batch.now_ms,
+            )
             for device in living
-        }
-        new = [{**rows[number], **rest} for number, rest in batch.added.items() if number in rows]
-        old = [row for number, row in rows.items() if number not in batch.added]
+        ]
         installs = [row for device in living for row in device_rows.install_values(device)]
         gone = [device for device in batch.devices.values() if device.deleted]
+        steps += sql.put_device.steps_of(rows, _DEVICE_ROW)
         for hot, values in (
-            (sql.insert_device, new),
-            (sql.update_device, old),
             (sql.put_install, installs),
             (sql.put_heartbeat, [{"device": key, "due_ms": at} for key, at in beats.items()]),
             (sql.insert_key, batch.keys),
             (sql.insert_gone, [{"device": device.id, "uuid": device.uuid} for device in gone]),
+            (sql.insert_event, [event.stored() for event in batch.events]),
+            (sql.insert_log, batch.logs),
         ):
-            if values:
-                await connection.exec_driver_sql(hot.text, hot.rows(values))
-        if batch.events:
-            rows_of_events = [row._asdict() for row in batch.events]
-            await connection.execute(sa.insert(EVENTS), rows_of_events)
-        if batch.logs:
-            names = ("id", "device", "line")
-            lines = [dict(zip(names, row, strict=True)) for row in batch.logs]
-            await connection.execute(sa.insert(LOGS), lines)
+            steps += hot.steps(values)
         for device in gone:
-            await forget_device(connection, device.id)
+            steps += forget_device(device.id)
+        return steps
 
 
-async def forget_device(connection: AsyncConnection, number: int) -> None:
-    """Delete a device's row and everything that hangs on it."""
+def forget_device(number: int) -> list[_Step]:
+    """Deletes a device's row and everything that hangs on it."""
     installs = TABLES["service_install"]
     own = sa.select(installs.c.id).where(installs.c.device == number)
     variables = TABLES["device_service_environment_variable"]
-    await connection.execute(sa.delete(variables).where(variables.c.service_install.in_(own)))
+    steps: list[_Step] = [sa.delete(variables).where(variables.c.service_install.in_(own))]
     for name in (
         *("image_install", "service_install", "device_config_variable"),
         *("device_environment_variable", "device_tag", "api_key"),
     ):
         table = TABLES[name]
-        await connection.execute(sa.delete(table).where(table.c.device == number))
-    await connection.execute(sa.delete(HEARTBEATS).where(HEARTBEATS.c.device == number))
-    await connection.execute(sa.delete(LOGS).where(LOGS.c.device == number))
+        steps.append(sa.delete(table).where(table.c.device == number))
     devices = TABLES["device"]
-    await connection.execute(sa.delete(devices).where(devices.c.id == number))
+    steps += [
+        sa.delete(HEARTBEATS).where(HEARTBEATS.c.device == number),
+        sa.delete(LOGS).where(LOGS.c.device == number),
+        sa.delete(devices).where(devices.c.id == number),
+    ]
+    return steps
 
 
 def _url(text: str) -> sa.URL:
@@ -317,64 +361,97 @@ def _pragmas(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-class _Hot(NamedTuple):
-    """A statement as the driver takes it, compiled once: text, and the order of parameters."""
-
-    text: str
-    order: tuple[str, ...]
-
-    def rows(self, values: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-        """Parameters of many executions."""
-        return [tuple(map(row.__getitem__, self.order)) for row in values]
+_THEIRS = ("actor", "is_of__device_type", "created_at", "is_web_accessible")
+"""What only people write keeps its default until they do."""
+_DEVICE_ROW = (*device_rows.COLUMNS, *_THEIRS, "modified_at")
 
 
-class _Statements(NamedTuple):
+class _Hot:
+    """A statement that puts rows, compiled once."""
+
+    def __init__(self, statement: Any, engine: AsyncEngine) -> None:
+        compiled = statement.compile(dialect=engine.dialect)
+        self._order = tuple(name.removeprefix("b_") for name in compiled.positiontup)
+        self._text = str(compiled)
+        self._pick: itemgetter[Any] | None = None
+        self._many = engine.dialect.name == "postgresql"
+        """The driver pipelines many executions itself."""
+
+    def steps(self, values: Iterable[Mapping[str, Any]]) -> list[_Step]:
+        """Put these rows.
+
+        For SQLite as few statements as can be: the driver gives up the interpreter's lock at every
+        row it steps to, and next to a busy event loop gets it back only much later.
+        """
+        return self._steps([tuple(map(row.__getitem__, self._order)) for row in values])
+
+    def steps_of(self, values: list[tuple[Any, ...]], columns: tuple[str, ...]) -> list[_Step]:
+        """The same for tuples of these columns."""
+        if self._pick is None:
+            self._pick = itemgetter(*(columns.index(name) for name in self._order))
+        return self._steps(list(map(self._pick, values)))
+
+    def _steps(self, rows: list[tuple[Any, ...]]) -> list[_Step]:
+        if self._many:
+            return [(self._text, rows)] if rows else []
+        found: list[_Step] = []
+        size, start = _ROWS_MAX, 0
+        while start < len(rows):
+            # powers of two: few different statements, so that all of them stay prepared
+            while size > len(rows) - start:
+                size //= 2
+            part = rows[start : start + size]
+            found.append((_many_rows(self._text, size), tuple(chain.from_iterable(part))))
+            start += size
+        return found
+
+
+@lru_cache(maxsize=512)
+def _many_rows(text: str, count: int) -> str:
+    """An insert of one row as one of many."""
+    head, row, tail = _VALUES.split(text, maxsplit=1)
+    return f"{head} VALUES {', '.join([row] * count)}{tail}"
+
+
+_VALUES = re.compile(r" VALUES (\([^)]*\))")
+_ROWS_MAX = 64
+
+
+class _Statements:
     """What every batch is made of."""
 
-    insert_device: _Hot
-    update_device: _Hot
-    put_install: _Hot
-    put_heartbeat: _Hot
-    insert_key: _Hot
-    insert_gone: _Hot
+    def __init__(self, engine: AsyncEngine) -> None:
+        insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        devices, installs, keys = (TABLES[name] for name in ("device", "image_install", "api_key"))
 
+        def put(table: sa.Table, columns: Iterable[str], keys: Iterable[str], kept: Any) -> _Hot:
+            statement = insert(table).values(_bound(table, columns))
+            new = {name: statement.excluded[name] for name in kept}
+            conflict = [table.c[name] for name in keys]
+            if new:
+                statement = statement.on_conflict_do_update(index_elements=conflict, set_=new)
+            else:
+                statement = statement.on_conflict_do_nothing()
+            return _Hot(statement, engine)
 
-def _statements(engine: AsyncEngine) -> _Statements:
-    postgres = engine.dialect.name == "postgresql"
-    insert: Any = postgresql.insert if postgres else sqlite.insert
+        def add(table: sa.Table, columns: Iterable[str]) -> _Hot:
+            return _Hot(insert(table).values(_bound(table, columns)), engine)
 
-    def hot(statement: Any) -> _Hot:
-        compiled = statement.compile(dialect=engine.dialect)
-        return _Hot(str(compiled), tuple(name[2:] for name in compiled.positiontup))
-
-    devices, installs, keys = (TABLES[name] for name in ("device", "image_install", "api_key"))
-    # what only people write keeps its default until they do
-    constant: dict[str, Any] = {
-        "is_web_accessible": sa.literal_column("false" if postgres else "0")
-    }
-    new = (*device_rows.COLUMNS, "actor", "is_of__device_type", *STAMPS)
-    put = insert(installs).values(_bound(installs, device_rows.INSTALL_COLUMNS))
-    kept = ("is_provided_by__release", "status", "download_progress", "modified_at", "written_ms")
-    put = put.on_conflict_do_update(
-        index_elements=[installs.c.device, installs.c.installs__image],
-        set_={name: put.excluded[name] for name in kept},
-    )
-    beats = insert(HEARTBEATS).values(_bound(HEARTBEATS, ("device", "due_ms")))
-    beats = beats.on_conflict_do_update(
-        index_elements=[HEARTBEATS.c.device], set_={"due_ms": beats.excluded.due_ms}
-    )
-    gone = insert(GONE).values(_bound(GONE, ("device", "uuid"))).on_conflict_do_nothing()
-    update = sa.update(devices).where(devices.c.id == sa.bindparam("b_id", type_=sa.BigInteger))
-    changing = [name for name in device_rows.COLUMNS if name != "id"]
-    key_columns = ("key", "is_of__actor", "name", "kind", "device", *STAMPS)
-    return _Statements(
-        insert_device=hot(insert(devices).values({**_bound(devices, new), **constant})),
-        update_device=hot(update.values(_bound(devices, [*changing, "modified_at"]))),
-        put_install=hot(put),
-        put_heartbeat=hot(beats),
-        insert_key=hot(insert(keys).values(_bound(keys, key_columns))),
-        insert_gone=hot(gone),
-    )
+        unstored = ("id", device_rows.UNSTORED)
+        core = [name for name in device_rows.COLUMNS if name not in unstored]
+        every = [name for name in _DEVICE_ROW if name != device_rows.UNSTORED]
+        self.put_device = put(devices, every, ("id",), (*core, "modified_at"))
+        self.put_install = put(
+            installs,
+            device_rows.INSTALL_COLUMNS,
+            ("device", "installs__image"),
+            ("is_provided_by__release", "status", "download_progress", "modified_at", "written_ms"),
+        )
+        self.put_heartbeat = put(HEARTBEATS, ("device", "due_ms"), ("device",), ("due_ms",))
+        self.insert_key = add(keys, ("key", "is_of__actor", "name", "kind", "device", *STAMPS))
+        self.insert_gone = put(GONE, ("device", "uuid"), ("device",), ())
+        self.insert_event = add(EVENTS, EventRow._fields)
+        self.insert_log = add(LOGS, ("id", "device", "line"))
 
 
 def _bound(table: sa.Table, columns: Iterable[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import persist
-from ..model import IDENTITY, METRICS, PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,16 +26,15 @@ _NAMES = {
     "last_connectivity_event_ms": "last_connectivity_event",
 }
 """The core's names to the columns', where they differ."""
-_CORE = (
-    *persist.PLAIN,
-    *("id", "name", "fleet", "heartbeat", "managed_by", "running_release", "pinned"),
-    "should_run",
-    *(*PLATFORM, *IDENTITY, *METRICS),
-    *("overall_status", "overall_progress"),
-)
-_KEYS = tuple(dict.fromkeys(_CORE))
-COLUMNS = tuple(_NAMES.get(name, name) for name in _KEYS)
-"""Columns of the device table that the core owns."""
+_KINDS = "device_type"
+"""Kept as a reference to the resource, which the core does not know."""
+_UNDERVOLTED = persist.COLUMNS.index("is_undervolted")
+COLUMNS = tuple(_NAMES.get(name, name) for name in persist.COLUMNS)
+"""Columns of the device table that the core owns, in the order of ``device_values``."""
+UNSTORED = _KINDS
+"""The one of ``COLUMNS`` that the table does not have."""
+
+
 INSTALL_COLUMNS = (
     *("device", "installs__image", "is_provided_by__release"),
     *("status", "download_progress", "install_date", "written_ms"),
@@ -44,11 +42,12 @@ INSTALL_COLUMNS = (
 )
 
 
-def device_values(device: Device, profile: Profile) -> dict[str, Any]:
+def device_values(device: Device, profile: Profile) -> tuple[Any, ...]:
     """The values of ``COLUMNS`` for one device."""
     row = persist.stored(device, profile)
-    row["is_undervolted"] = bool(row["is_undervolted"])
-    return dict(zip(COLUMNS, map(row.__getitem__, _KEYS), strict=True))
+    if row[_UNDERVOLTED] is None:
+        return (*row[:_UNDERVOLTED], False, *row[_UNDERVOLTED + 1 :])
+    return row
 
 
 def install_values(device: Device) -> list[dict[str, Any]]:
@@ -70,8 +69,9 @@ def install_values(device: Device) -> list[dict[str, Any]]:
 
 def core_row(stored: Mapping[str, Any], slugs: Mapping[int, str]) -> dict[str, Any]:
     """What ``persist.restore`` takes, of a row of the device table."""
-    row = {key: stored[_NAMES.get(key, key)] for key in _KEYS}
-    row["device_type"] = slugs.get(stored["is_of__device_type"], "unknown")
+    names = [name for name in persist.COLUMNS if name != _KINDS]
+    row = {name: stored[_NAMES.get(name, name)] for name in names}
+    row[_KINDS] = slugs.get(stored["is_of__device_type"], "unknown")
     return row
 
 
