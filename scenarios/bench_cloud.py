@@ -21,6 +21,7 @@ from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .streams import digest
 
@@ -133,8 +134,13 @@ def _load(name: str, port: int, requests: list[bytes], seconds: float) -> Load:
 
 
 @contextmanager
-def stub(folder: Path, *more: str, port: int = 0) -> Iterator[tuple[int, int]]:
-    """A stub in a process of its own, with a database on disk: its port and its pid."""
+def stub(folder: Path, **variables: str) -> Iterator[tuple[int, int]]:
+    """A stub in a process of its own, with a database on disk: its port and its pid.
+
+    Args:
+        folder: of the database and the log.
+        variables: of the environment, besides.
+    """
     import subprocess
 
     log = folder / "cloud.log"
@@ -143,9 +149,10 @@ def stub(folder: Path, *more: str, port: int = 0) -> Iterator[tuple[int, int]]:
         "FIELDBEAT_ADMIN_EMAIL": "bench@localhost",
         "FIELDBEAT_ADMIN_PASSWORD": "bench-password",
         "FIELDBEAT_VPN_SERVICE_KEY": "bench-vpn",
+        **variables,
     }
     command = [sys.executable, "-m", "scenarios", "cloud", "--db", str(folder / "bench.sqlite")]
-    command += ["--listen", f"127.0.0.1:{port}", *more]
+    command += ["--listen", "127.0.0.1:0"]
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # this program itself
             command, stdout=out, stderr=out, env=environment
@@ -217,12 +224,27 @@ class Fleet:
     """Devices registered at a stub, with their keys."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connect(port)
         login = {"username": "bench@localhost", "password": "bench-password"}
         self.token = self.ask("POST", "/login_", login).decode()
         self.keys: dict[str, str] = {}
         self.etags: dict[str, str] = {}
+
+    def connect(self, port: int) -> None:
+        """From now on ask the stub at this port."""
+        self.port = port
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        """What an OData query gives; its text is quoted here."""
+        found: list[dict[str, Any]] = json.loads(self.ask("GET", quote(path, safe="/?&=$(),'")))[
+            "d"
+        ]
+        return found
 
     def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> bytes:
         """One request; its answer must be good."""
@@ -246,9 +268,8 @@ class Fleet:
             found: dict[str, Any] = json.loads(self.ask("POST", f"/v7/{resource}", body))
             return found
 
-        kind = json.loads(
-            self.ask("GET", "/v7/device_type?$select=id&$filter=slug%20eq%20'raspberrypi4-64'")
-        )["d"][0]["id"]
+        kinds = self.rows("/v7/device_type?$select=id&$filter=slug eq 'raspberrypi4-64'")
+        kind = kinds[0]["id"]
         fleet = post(
             "application", {"app_name": "bench", "organization": 1, "is_for__device_type": kind}
         )
@@ -264,6 +285,7 @@ class Fleet:
         part = {"image": image["id"], "is_part_of__release": release["id"]}
         post("image__is_part_of__release", part)
         key = json.loads(self.ask("POST", f"/api-key/application/{fleet['id']}/provisioning", {}))
+        self.provisioning_key = key
         for number in range(devices):
             uuid = digest("bench", number)
             body = {"application": fleet["id"], "uuid": uuid, "device_type": "raspberrypi4-64"}
@@ -323,9 +345,10 @@ def bench_cloud(devices: int = 1_000, seconds: float = SECONDS, many: int = 10_0
             rows = [floor, _load("heartbeats", port, beats, seconds)]
             rows.append(_load("state reports", port, fleet.reports(20), seconds))
             steady_mb = _rss_mb(pid)
+            fleet.close()
         lines = [
-            f"{devices} devices with their own keys, {CONNECTIONS} keep-alive connections, "
-            "SQLite on disk, one server process, load from another"
+            f"{devices} devices with their own keys, {CONNECTIONS} keep-alive connections,",
+            "SQLite on disk, one server process, load from another",
         ]
         lines += [
             f"{row.name:24} {row.per_second:>10,.0f}/s  p50 {row.p50_ms:6.2f} ms"
@@ -337,7 +360,9 @@ def bench_cloud(devices: int = 1_000, seconds: float = SECONDS, many: int = 10_0
         more = folder / "many"
         more.mkdir()
         with stub(more) as (port, pid):
-            Fleet(port).made(many).heartbeats()
+            crowd = Fleet(port).made(many)
+            crowd.heartbeats()
+            crowd.close()
             lines.append(f"resident memory with {many} devices: {_rss_mb(pid):.0f} MB")
         with stub(more) as (port, pid):
             lines.append(f"the same after a restart: {_rss_mb(pid):.0f} MB")

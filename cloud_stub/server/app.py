@@ -152,6 +152,8 @@ class Server:
         for route in routes(self):
             handler = route.handler if route.bare else self._guarded(route.path, route.handler)
             application.router.add_route(route.method, route.path, handler)
+            if route.bare:
+                application.router.add_route("HEAD", route.path, handler)
         application.router.add_route("*", "/{tail:.*}", self._guarded("other", _nothing_here))
         self._runner = web.AppRunner(
             application,

@@ -214,7 +214,7 @@ class DeviceApi:
         newest = sa.select(LOGS.c.id).where(LOGS.c.device == device)
         keep = newest.order_by(LOGS.c.id.desc()).offset(bound // 2).limit(1).scalar_subquery()
         old = sa.and_(LOGS.c.device == device, LOGS.c.id <= keep)
-        self._server.store.execute(sa.delete(LOGS).where(old))
+        self._server.store.execute(sa.delete(LOGS).where(old), last=True)
 
     async def give_logs(self, request: web.Request) -> web.Response:
         """``GET /device/v2/<uuid>/logs?count=``: the newest lines, oldest first.

@@ -77,18 +77,21 @@ class _Batch:
         self.events: list[EventRow] = []
         self.logs: list[dict[str, Any]] = []
         self.statements: list[sa.Executable] = []
+        self.last: list[sa.Executable] = []
+        """Carried out after everything else of the batch."""
         self.now_ms = 0
         """Time of the newest change."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __bool__(self) -> bool:
-        return bool(self.devices or self.keys or self.events or self.logs or self.statements)
+        rows = self.devices or self.keys or self.events or self.logs
+        return bool(rows or self.statements or self.last)
 
     def take_over(self, older: _Batch) -> None:
         """Write what an older batch could not, first."""
         self.devices = {**older.devices, **self.devices}
         self.added = {**older.added, **self.added}
-        for name in ("keys", "events", "logs", "statements"):
+        for name in ("keys", "events", "logs", "statements", "last"):
             getattr(self, name)[:0] = getattr(older, name)
 
 
@@ -190,9 +193,9 @@ class Store:
         )
         self._wake.set()
 
-    def execute(self, statement: sa.Executable) -> None:
-        """Any other statement, in its place in the order of batches."""
-        self._batch.statements.append(statement)
+    def execute(self, statement: sa.Executable, *, last: bool = False) -> None:
+        """Any other statement: before the rows of its batch, or after them."""
+        (self._batch.last if last else self._batch.statements).append(statement)
         self._wake.set()
 
     def beat(self, device: int, due_ms: int) -> None:
@@ -322,7 +325,7 @@ class Store:
             steps += hot.steps(values)
         for device in gone:
             steps += forget_device(device.id)
-        return steps
+        return [*steps, *batch.last]
 
 
 def forget_device(number: int) -> list[_Step]:
