@@ -133,7 +133,12 @@ _APPLICATION = Resource(
             cascade="null",
         ),
         ref("application_type", "application_type"),
-        ref("depends_on__application", "application", back="is_depended_on_by__application"),
+        ref(
+            "depends_on__application",
+            "application",
+            back="is_depended_on_by__application",
+            only=CLOUD,
+        ),
         boolean("is_host"),
         boolean("is_archived"),
         text("uuid", null=False),
