@@ -254,8 +254,8 @@ class Fleet:
             headers["Authorization"] = f"Bearer {token}"
         data = None if body is None else json.dumps(body)
         self._connection.request(method, path, data, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
+        with self._connection.getresponse() as answer:
+            text = answer.read()
         if answer.status >= 400:
             raise OSError(f"{method} {path}: {answer.status} {text[:200]!r}")
         self.etag = answer.headers.get("ETag", "")

@@ -45,6 +45,8 @@ def set_up_logs(*, as_json: bool) -> None:
     handler.setFormatter(_Json() if as_json else plain)
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger("fieldbeat").setLevel(logging.INFO)
+    # what a client sends that is no HTTP is answered with 400; it is no event of ours
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def notify(text: str) -> None:
