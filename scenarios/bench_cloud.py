@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 SECONDS = 5.0
+"""Of each kind of load."""
 _START_S = 30.0
 
 

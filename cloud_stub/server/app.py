@@ -13,7 +13,8 @@ from aiohttp import web
 from ..device_types import ARCHITECTURES, DEVICE_TYPES
 from ..store.database import Store, StoreError
 from ..store.load import Loader
-from ..store.resources import SETTINGS, TABLES
+from ..store.own_tables import SETTINGS
+from ..store.resources import TABLES
 from .accounts import Attempts, Sessions, new_key, sealer
 from .desk import Desk
 from .device_api import DeviceApi
@@ -26,7 +27,8 @@ from .people import ADMIN, People, add_user, generated_password
 from .reach import Reach
 from .resource_api import ResourceApi
 from .routes import routes
-from .wire import BODY_MAX, Answer, empty, page, query_of
+from .site import BoundedSite
+from .wire import BODY_MAX, PATIENCE_S, Answer, empty, page, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.cloud")
 _T = TypeVar("_T")
 SHUTDOWN_S = 5.0
-SLOW_CLIENT_S = 30.0
-"""A request must have arrived whole by then."""
 DEFAULT_EMAIL = "admin@fieldbeat.local"
 
 
@@ -149,6 +149,7 @@ class Server:
     async def _listen(self) -> None:
         settings = self.settings
         application = web.Application(client_max_size=BODY_MAX)
+        application[PATIENCE_S] = settings.slow_client_s
         for route in routes(self):
             handler = route.handler if route.bare else self._guarded(route.path, route.handler)
             application.router.add_route(route.method, route.path, handler)
@@ -169,8 +170,13 @@ class Server:
             from .tls import server_context
 
             tls = server_context(*settings.certificate)
-        site = web.TCPSite(
-            self._runner, settings.host, settings.port, ssl_context=tls, backlog=1_024
+        site = BoundedSite(
+            self._runner,
+            settings.host,
+            settings.port,
+            tls=tls,
+            connections_max=settings.connections_max,
+            patience_s=settings.slow_client_s,
         )
         await site.start()
         host, port = self._runner.addresses[0][:2]

@@ -22,7 +22,7 @@ from ..messages import (
     Response,
     TimerFired,
 )
-from ..store.database import EventRow
+from ..store.statements import EventRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

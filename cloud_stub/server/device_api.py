@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from aiohttp import web
 
+from ..store.own_tables import LOGS
 from ..store.query import place
-from ..store.resources import LOGS
 from .accounts import new_key
 from .wire import (
     Answer,
@@ -19,6 +19,7 @@ from .wire import (
     lower_headers,
     page,
     query_of,
+    raw_body,
     to_web,
 )
 
@@ -188,13 +189,7 @@ class DeviceApi:
             Answer: another device's, or not to be read.
         """
         device = self._own(request)
-        try:
-            raw = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise Answer(page(413, "Payload Too Large")) from None
-        except (web.RequestPayloadError, ValueError):
-            raise Answer(page(400, "Bad Request")) from None
-        lines = _lines(raw)
+        lines = _lines(await raw_body(request))
         counters, rows = self._desk.counters, []
         for line in lines[-LINES_MAX:]:
             counters["log"] += 1

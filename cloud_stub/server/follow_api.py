@@ -10,10 +10,10 @@ from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
 from ..messages import WriteDevice
-from ..store.database import EventRow
 from ..store.odata_text import BadQuery
+from ..store.own_tables import EVENTS
 from ..store.query import instant_ms
-from ..store.resources import EVENTS
+from ..store.statements import EventRow
 from .history import shown
 from .wire import Answer, body_of, dumps, empty, json_response, refused
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from ..store.own_tables import EVENTS
 from ..store.read import iso
-from ..store.resources import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..store.database import EventRow, Store
+    from ..store.database import Store
+    from ..store.statements import EventRow
 
 _log = logging.getLogger("fieldbeat.history")
 QUEUE_MAX = 10_000

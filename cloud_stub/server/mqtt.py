@@ -19,7 +19,7 @@ from .settings import SettingsError
 from .wire import dumps
 
 if TYPE_CHECKING:
-    from ..store.database import EventRow
+    from ..store.statements import EventRow
     from .history import History, Subscriber
 
 _log = logging.getLogger("fieldbeat.mqtt")

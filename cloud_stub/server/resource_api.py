@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from .. import messages as core
 from ..columns import COLUMNS
-from ..store.changes import Changes, Conflict, Forbidden, service_installs
+from ..store.changes import Changes, Conflict, Forbidden
 from ..store.odata_text import BadQuery, Options, parse_key, parse_options
 from ..store.read import Reader
+from ..store.release_rows import service_installs
 from ..store.resources import ALIASES, RESOURCES, TABLES
 from ..store.values import columns_of
 from .accounts import new_key

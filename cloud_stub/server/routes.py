@@ -32,29 +32,19 @@ class Route(NamedTuple):
 
 def routes(server: Server) -> list[Route]:
     """All routes, in order of precedence."""
-    devices, keys, follow, resources = (
-        server.devices,
-        server.keys,
-        server.follow,
-        server.resources,
-    )
+    return [
+        *_of_devices(server),
+        *_of_cloudlink(server),
+        *_of_accounts(server),
+        *_of_this_program(server),
+        *_of_resources(server),
+    ]
 
-    async def healthy(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-        well = server.store.failures == 0
-        return json_response({"ok": well}, 200 if well else 503)
 
-    async def metrics(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-        return web.Response(
-            body=server.metrics.text(),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+def _of_devices(server: Server) -> list[Route]:
+    devices = server.devices
 
-    async def vpn(request: web.Request) -> web.StreamResponse:
-        if server.injector.faults.vpn_server == "down":
-            return empty(503)
-        return await devices.plain(request)
-
-    table = [
+    return [
         Route(
             "GET",
             "/device/{version:v2|v3}/{uuid:[^/]+}/state",
@@ -110,6 +100,18 @@ def routes(server: Server) -> list[Route]:
             "The newest log lines of a device",
             (200, 401),
         ),
+    ]
+
+
+def _of_cloudlink(server: Server) -> list[Route]:
+    devices = server.devices
+
+    async def vpn(request: web.Request) -> web.StreamResponse:
+        if server.injector.faults.vpn_server == "down":
+            return empty(503)
+        return await devices.plain(request)
+
+    return [
         Route(
             "GET",
             "/services/vpn/auth/{uuid:[^/]+}",
@@ -133,6 +135,12 @@ def routes(server: Server) -> list[Route]:
             (200, 202, 401, 404, 423, 500, 504),
             body=True,
         ),
+    ]
+
+
+def _of_accounts(server: Server) -> list[Route]:
+    keys, devices = server.keys, server.devices
+    return [
         Route(
             "POST",
             "/login_",
@@ -175,6 +183,35 @@ def routes(server: Server) -> list[Route]:
         Route("GET", "/os/v1/config", keys.os_config, "Configuration of host services"),
         Route("GET", "/ping", devices.plain, "OK"),
         Route("GET", "/connectivity-check", devices.plain, "Nothing", (204,)),
+    ]
+
+
+def _of_this_program(server: Server) -> list[Route]:
+    follow, keys = server.follow, server.keys
+
+    async def healthy(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+        well = server.store.failures == 0
+        return json_response({"ok": well}, 200 if well else 503)
+
+    async def metrics(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+        return web.Response(
+            body=server.metrics.text(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    faults = [
+        Route(
+            method,
+            "/fieldbeat/v1/faults",
+            follow.faults,
+            "Faults of the API and of VPN servers",
+            (200, 401, 403),
+            body=method == "PUT",
+        )
+        for method in ("GET", "PUT", "DELETE")
+    ]
+    return [
+        *faults,
         Route("GET", "/healthz", healthy, "Whether the store takes writes", (200,)),
         Route("GET", "/metrics", metrics, "Metrics for Prometheus"),
         Route(
@@ -200,26 +237,17 @@ def routes(server: Server) -> list[Route]:
             body=True,
         ),
     ]
-    table += [
-        Route(
-            method,
-            "/fieldbeat/v1/faults",
-            follow.faults,
-            "Faults of the API and of VPN servers",
-            (200, 401, 403),
-            body=method == "PUT",
-        )
-        for method in ("GET", "PUT", "DELETE")
-    ]
-    table += [
+
+
+def _of_resources(server: Server) -> list[Route]:
+    return [
         Route(
             method,
             "/{version:v6|v7|resin}/{tail:.+}",
-            resources.handle,
+            server.resources.handle,
             "The resource API (OData)",
             (200, 201, 401, 404, 409),
             body=method in ("POST", "PATCH", "PUT"),
         )
         for method in ("GET", "POST", "PATCH", "PUT", "DELETE")
     ]
-    return table

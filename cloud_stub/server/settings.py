@@ -47,7 +47,9 @@ class ServerSettings:
     requests_per_s: int = 0
     """Of one key; 0: no limit."""
     connections_max: int = 20_000
-    json_logs: bool = False
+    """More are answered with 503."""
+    slow_client_s: float = 30.0
+    """The head of a connection's first request, and every body, must have arrived by then."""
     log_lines_per_device: int = 1_000
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 BODY_MAX = 512 * 1024
 """Of a body, bytes, also after decompression."""
+PATIENCE_S = web.AppKey("patience", float)
+"""How long a body may take."""
 DEPTH_MAX = 64
 LARGEST = 2**63 - 1
 _LONG_NUMBER = re.compile(rb"\d{16}")
@@ -98,18 +101,38 @@ def query_of(request: web.Request) -> dict[str, str]:
     return found
 
 
+async def raw_body(request: web.Request) -> bytes:
+    """The bytes of a body, decompressed.
+
+    Raises:
+        Answer: it is too long, is not what its encoding says, or does not arrive.
+    """
+    try:
+        if request.content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(request.app[PATIENCE_S]):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Answer(page(413, "Payload Too Large")) from None
+    except (web.RequestPayloadError, ValueError, EOFError):
+        raise Answer(page(400, "Bad Request")) from None
+    except TimeoutError:
+        raise Answer(_closing(page(408, "Request Timeout"))) from None
+
+
+def _closing(response: web.Response) -> web.Response:
+    """The rest of the request is not waited for."""
+    response.force_close()
+    return response
+
+
 async def body_of(request: web.Request) -> Any:
     """The body: JSON, a form, or ``{}`` where it is neither (``WIRE.md``).
 
     Raises:
         Answer: it is too long, cannot be parsed, or holds what no column takes.
     """
-    try:
-        raw = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise Answer(page(413, "Payload Too Large")) from None
-    except (web.RequestPayloadError, ValueError, EOFError):
-        raise Answer(page(400, "Bad Request")) from None
+    raw = await raw_body(request)
     if not raw:
         return {}
     kind = request.content_type

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from .. import messages as core
 from . import device_rows
-from .changes import release_command
-from .resources import EVENTS, GONE, LOGS, TABLES
+from .own_tables import EVENTS, GONE, LOGS
+from .release_rows import release_command
+from .resources import TABLES
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

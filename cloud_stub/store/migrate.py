@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
+import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,6 +24,13 @@ async def upgrade(connection: AsyncConnection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if _version(connection) == newest():
+        return
+    # a tenth of the server's memory, that most starts can do without
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     config.attributes["connection"] = connection
@@ -33,3 +38,15 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise OSError(f"{error}; it was written by a later fieldbeat") from error
+
+
+def newest() -> str:
+    """The revision that this program's tables are of."""
+    return max(path.name.partition("_")[0] for path in (_FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def _version(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from odata_query import ast
 
+from .navigations import NAVIGATIONS
 from .odata_text import COUNT, BadQuery
-from .resources import NAVIGATIONS, RESOURCES, TABLES
+from .resources import RESOURCES, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .navigations import Navigation
     from .resource import Field, Resource
-    from .resources import Navigation
 
 _COMPARE: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Eq: lambda a, b: a == b,

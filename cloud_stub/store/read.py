@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from .navigations import NAVIGATIONS
 from .odata_text import BadQuery, Options
 from .query import Filter, Place, field_of, navigation_of, place
-from .resources import NAVIGATIONS, TABLES
+from .resources import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

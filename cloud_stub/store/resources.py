@@ -1,8 +1,6 @@
-"""Every resource of the API, by the names of balena's data model, and their navigations."""
+"""Every resource of the API, by the names of balena's data model."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -383,81 +381,3 @@ ALIASES = {"release_image": "image__is_part_of__release", "my_application": "app
 
 METADATA = sa.MetaData()
 TABLES: dict[str, sa.Table] = {name: item.table(METADATA) for name, item in RESOURCES.items()}
-
-HEARTBEATS = sa.Table(
-    "fieldbeat_heartbeat",
-    METADATA,
-    sa.Column("device", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("due_ms", sa.BigInteger, nullable=False),
-)
-"""Timers of the tracker, written behind (``Store``)."""
-GONE = sa.Table(
-    "fieldbeat_deleted_device",
-    METADATA,
-    sa.Column("device", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("uuid", sa.Text, nullable=False),
-)
-"""A deleted device's uuid cannot be registered again."""
-EVENTS = sa.Table(
-    "fieldbeat_event",
-    METADATA,
-    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at_ms", sa.BigInteger, nullable=False, index=True),
-    sa.Column("device", sa.Text, nullable=False, index=True),
-    sa.Column("fleet", sa.BigInteger, nullable=False),
-    sa.Column("field", sa.Text, nullable=False),
-    sa.Column("old", sa.JSON),
-    sa.Column("new", sa.JSON),
-    sa.Column("cause", sa.Text, nullable=False),
-)
-LOGS = sa.Table(
-    "fieldbeat_log",
-    METADATA,
-    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("device", sa.BigInteger, nullable=False, index=True),
-    sa.Column("line", sa.JSON, nullable=False),
-)
-SETTINGS = sa.Table(
-    "fieldbeat_setting",
-    METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-"""Schema version, secrets of this store, counters."""
-
-
-class Navigation(NamedTuple):
-    """From a resource to rows of another: ``source.local == target.remote``."""
-
-    target: str
-    local: str
-    remote: str
-    through: tuple[str, str, str] | None = None
-    """A resource in between: its name, its column for ``local``, its column for ``remote``."""
-
-
-def _navigations() -> dict[str, dict[str, Navigation]]:
-    found: dict[str, dict[str, Navigation]] = {name: {} for name in RESOURCES}
-    for resource in _LIST:
-        for item in resource.fields:
-            if item.to is None or item.hidden:
-                continue
-            for name in (item.name, *item.aliases):
-                found[resource.name][name] = Navigation(item.to, item.name, "id")
-            back = item.back or resource.name
-            found[item.to][back] = Navigation(resource.name, "id", item.name)
-    # roles that other clients know by another name
-    found["image"]["is_part_of__release_image"] = found["image"]["release_image"]
-    found["release"]["contains__image"] = found["release"]["release_image"]
-    found["device_type"]["is_default_for__application"] = Navigation(
-        "application", "id", "is_for__device_type"
-    )
-    members = ("organization_membership", "is_member_of__organization", "user")
-    found["application"]["is_directly_accessible_by__user"] = Navigation(
-        "user", "organization", "id", members
-    )
-    return found
-
-
-NAVIGATIONS = _navigations()
-"""By resource and name."""

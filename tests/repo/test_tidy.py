@@ -13,6 +13,7 @@ SOURCES = sorted(
     path
     for package in ("agent", "cloud_stub", "scenarios")
     for path in (ROOT / package).rglob("*.py")
+    if "versions" not in path.parts  # schema revisions are generated, and never changed again
 )
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70

@@ -72,6 +72,40 @@ def test_the_real_apis_variables_set_the_timings() -> None:
         cloud_settings({"DEFAULT_SUPERVISOR_POLL_INTERVAL": "soon"}, "balena-cloud")
 
 
+# --- bounds -------------------------------------------------------------------------------------
+
+
+def _connect(stub: Stub) -> socket.socket:
+    host, port = stub.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /ping HTTP/1.1\r\nHost: x\r\n"])
+def test_a_client_that_sends_no_whole_head_is_cut_off(tmp_path: Path, sent: bytes) -> None:
+    with running(tmp_path, replace(SETTINGS, slow_client_s=0.1)) as stub, _connect(stub) as slow:
+        slow.sendall(sent)
+        assert slow.recv(1) == b""
+
+
+def test_a_body_that_does_not_arrive_is_a_time_out(tmp_path: Path) -> None:
+    head = b"POST /login_ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with running(tmp_path, replace(SETTINGS, slow_client_s=0.1)) as stub, _connect(stub) as slow:
+        slow.sendall(head + b'Content-Length: 100\r\n\r\n{"user')
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_connections_beyond_the_bound_are_told_to_come_back(tmp_path: Path) -> None:
+    with running(tmp_path, replace(SETTINGS, connections_max=1)) as stub:
+        with _connect(stub) as first:
+            first.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+            with _connect(stub) as second:
+                assert second.recv(100).startswith(b"HTTP/1.1 503 ")
+        until_s = time.monotonic() + 20
+        while stub.ask("GET", "/ping", key=None).status != 200:
+            assert time.monotonic() < until_s
+
+
 # --- faults -------------------------------------------------------------------------------------
 
 
