@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from scenarios.cli.group import COMMANDS, fieldbeat
 from scenarios.reference import reference
+from tests.stub_cloud import EMAIL, PASSWORD, running
 from tests.unit.test_reports import STORY
 
 ROOT = Path(__file__).parents[2]
@@ -59,8 +60,30 @@ def test_the_set_up_commands_are_those_that_ci_runs() -> None:
     assert SET_UP == [
         "bash .ci/setup && .venv/bin/fieldbeat run",
         "bash .ci/setup dev && .venv/bin/pytest",
+        "bash .ci/setup cloud && .venv/bin/fieldbeat cloud",
     ]
     assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_works_against_the_stub(tmp_path: Path) -> None:
+    pytest.importorskip("balena")
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    with running(tmp_path) as stub:
+        for said, meant in (
+            ("http://127.0.0.1:8080", stub.url),
+            ("admin@fieldbeat.local", EMAIL),
+            ("the one that was printed", PASSWORD),
+        ):
+            assert said in code
+            code = code.replace(said, meant)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "inactive\n"), done.stderr
 
 
 def test_the_readme_names_every_command() -> None:
