@@ -29,7 +29,7 @@ from .messages import (
     TrackRelease,
     WriteDevice,
 )
-from .model import Device, Fleet, Image, Release
+from .model import Device, Fleet, Image, Key, Release
 from .observe import observe
 from .register import add_key, preregister
 from .status import HeartbeatState, UpdateStatus
@@ -89,6 +89,7 @@ def _change_fleet(state: State, command: FleetCommand, fleet: Fleet, *, now_ms: 
                 _delete(state, device)
             state.fleets = {key: kept for key, kept in state.fleets.items() if kept is not fleet}
             del state.fleets_by_uuid[fleet.uuid]
+            _revoke_keys(state, fleet)
         case _:
             assert_never(command)
     return OK
@@ -179,6 +180,16 @@ def _create_release(state: State, fleet: Fleet, command: CreateRelease, *, now_m
     if command.track:
         _track(state, fleet, release, now_ms=now_ms)
     return json_answer(201, {"id": release.id})
+
+
+def _revoke_keys(state: State, fleet: Fleet) -> None:
+    """Nothing registers into a fleet that is gone."""
+    for sealed in [
+        sealed
+        for sealed, owner in state.keys.items()
+        if isinstance(owner, Key) and owner.fleet is fleet
+    ]:
+        del state.keys[sealed]
 
 
 def _delete_release(state: State, fleet: Fleet, release: Release, *, now_ms: int) -> None:
