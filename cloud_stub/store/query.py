@@ -261,7 +261,9 @@ class Filter:
         match name, [term.sql for term in terms]:
             case "contains", [whole, part]:
                 found = sa.func.replace(whole, part, "") != whole
-                return Term(sa.or_(found, part == ""), "boolean", True)
+                # of nothing nothing is known, not even that it holds the empty text
+                empty = sa.and_(part == "", sa.func.length(whole) >= 0)
+                return Term(sa.or_(found, empty), "boolean", True)
             case "startswith", [whole, part]:
                 head = sa.func.substr(whole, 1, sa.func.length(part))
                 return Term(head == part, "boolean", True)
