@@ -125,12 +125,14 @@ class _Writers:
 
     def _each(self, work: Any) -> None:
         client, number = self._client(), 0
-        while not self._stop.is_set():
-            number += 1
-            try:
+        try:
+            while not self._stop.is_set():
+                number += 1
                 work(client, number)
-            except (OSError, ValueError, Exception):  # the server was killed
-                return
+        except (OSError, HTTPException, ValueError):
+            pass  # the server was killed
+        finally:
+            client.close()
 
     def _report(self) -> None:
         uuids = list(self._load.keys)
