@@ -1,75 +1,22 @@
-"""Running a server as a program: logs, signals, and what systemd wants to hear."""
+"""A server as the only thing in its process: what the interpreter is told."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import json
-import logging
-import os
-import signal
-import socket
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .app import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .settings import ServerSettings
 
 
-class _Json(logging.Formatter):
-    """One JSON object a line."""
+async def alone(settings: ServerSettings) -> Server:
+    """Start a server in a process of its own.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
-        line: dict[str, Any] = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def set_up_logs(*, as_json: bool) -> None:
-    """Logs to standard error, one line a record."""
-    handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if as_json else plain)
-    logging.getLogger().handlers[:] = [handler]
-    logging.getLogger("fieldbeat").setLevel(logging.INFO)
-    # what a client sends that is no HTTP is answered with 400; it is no event of ours
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-
-
-def notify(text: str) -> None:
-    """Tell systemd, if it started us (``sd_notify``)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        try:
-            channel.connect(address)
-            channel.sendall(text.encode())
-        except OSError:
-            logging.getLogger("fieldbeat.cloud").warning("systemd does not listen at %s", address)
-
-
-async def serve(settings: ServerSettings, say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        settings: of the server.
-        say: prints a line for the person who started it.
+    Raises:
+        StoreError, SettingsError, OSError: as for ``Server.start``.
     """
     server = await Server.start(settings)
     # the writer's thread must get the interpreter back soon from a busy loop
@@ -77,26 +24,4 @@ async def serve(settings: ServerSettings, say: Callable[[str], None]) -> None:
     # what was loaded stays: looking for cycles in it again and again is a pause for everybody
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    if server.first_words:
-        say("Made for this store, shown only now:")
-        for line in server.first_words:
-            say(f"  {line}")
-    say(f"fieldbeat cloud listens on {server.address}")
-    notify(f"READY=1\nSTATUS=listening on {server.address}")
-    watchdog = asyncio.create_task(_watchdog())
-    await stop.wait()
-    notify("STOPPING=1")
-    watchdog.cancel()
-    await server.close()
-
-
-async def _watchdog() -> None:
-    """Tell systemd that the loop runs, twice in its time."""
-    period_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
-    while period_s > 0:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(period_s)
+    return server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import InputError, LabError
+from . import service
 
 if TYPE_CHECKING:
     from cloud_stub.server.settings import ServerSettings
@@ -82,7 +82,6 @@ def cloud(
     API's variables, such as DEFAULT_SUPERVISOR_POLL_INTERVAL (ms).
     """
     try:
-        from cloud_stub.server.run import set_up_logs
         from cloud_stub.server.settings import ServerSettings, SettingsError, cloud_settings
         from cloud_stub.store.database import StoreError
     except ImportError as error:
@@ -105,24 +104,28 @@ def cloud(
             lag_s=lag,
             requests_per_s=rate_limit,
         )
-        set_up_logs(as_json=log == "json")
-        _run(settings)
+        service.set_up_logs(as_json=log == "json")
+        service.run(_serve(settings))
     except (StoreError, SettingsError) as error:
         raise InputError(str(error)) from error
     except OSError as error:
         raise LabError(f"cannot listen on {listen}: {error.strerror or error}") from error
 
 
-def _run(settings: ServerSettings) -> None:
-    from cloud_stub.server.run import serve
+async def _serve(settings: ServerSettings) -> None:
+    from cloud_stub.server.run import alone
 
+    server = await alone(settings)
     try:
-        import uvloop
-    except ImportError:  # an extra: the standard loop does, at less speed
-        asyncio.run(serve(settings, click.echo))
-        return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, click.echo))
+        if server.first_words:
+            click.echo("Made for this store, shown only now:")
+            for line in server.first_words:
+                click.echo(f"  {line}")
+        async with service.served(f"listening on {server.address}") as stop:
+            click.echo(f"fieldbeat cloud listens on {server.address}")
+            await stop.wait()
+    finally:
+        await server.close()
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": ("recordings:replay", "Hold the cloud core against recorded traces."),
     "truth-table": ("recordings:truth_table", "Hold the status rules against recorded rows."),
     "cloud": ("cloud:cloud", "Serve balena's API: the stub cloud as a server."),
+    "agent": ("agent:agent", "Be a device: the simulated supervisor in real time."),
     "schema": ("schema:schema", "Print the JSON Schema of scenario files."),
     "bench": ("bench:bench", "Measure speed and memory."),
 }

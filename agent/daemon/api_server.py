@@ -1,0 +1,126 @@
+"""The supervisor API of a device over HTTP (``SUPERVISOR.md §10``): who may call, and how."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from .device import Device
+
+OPEN = ("/ping", "/v1/healthy")
+"""Without a key."""
+TIMEOUT_S = 900.0
+CHECK_S = 10.0
+"""Between two looks whether the API can be reached, and the time one may take."""
+BODY_MAX = 1024 * 1024
+
+
+class SupervisorApi:
+    """Serves one device."""
+
+    def __init__(self, device: Device, *, endpoint: str, host: str, port: int) -> None:
+        """Nothing is served before ``start``.
+
+        Args:
+            device: whose API it is.
+            endpoint: of the cloud's API: health includes that its port takes connections.
+            host: address to listen on.
+            port: 0: any free one.
+        """
+        self._device = device
+        self._host = host
+        self.port = port
+        parts = urlsplit(endpoint)
+        self._cloud = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        self.reachable = True
+        self._runner: web.AppRunner | None = None
+        self._check: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        application = web.Application(client_max_size=BODY_MAX)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self.port).start()
+        self.port = self._runner.addresses[0][1]
+        self._check = asyncio.create_task(self._look())
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._check is not None:
+            self._check.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._check
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _look(self) -> None:
+        """The connectivity check; a VPN that is up makes it good, a variable turns it off."""
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    _, writer = await asyncio.open_connection(*self._cloud)
+                writer.close()
+                self.reachable = True
+            except (OSError, TimeoutError):
+                self.reachable = False
+            await asyncio.sleep(CHECK_S)
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _may(self, request: web.Request) -> bool:
+        agent = self._device.agent
+        secret = None if agent is None else agent.ctx.persisted.api_secret
+        given = request.query.get("apikey", "")
+        kind, _, key = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() in ("bearer", "apikey"):
+            given = key.strip()
+        return secret is not None and hmac.compare_digest(given.encode(), secret.encode())
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        path = request.path.rstrip("/") or "/"
+        if path not in OPEN and not self._may(request):
+            return web.Response(status=401)
+        if path == "/v1/healthy" and not self._healthy():
+            return web.Response(status=500, text="Unhealthy")
+        try:
+            body = json.loads(await request.read() or b"{}")
+        except ValueError:
+            return web.Response(status=400, text="Bad Request")
+        if not isinstance(body, dict):
+            body = {}
+        for name, value in request.query.items():
+            body.setdefault(name, {"true": True, "false": False}.get(value, value))
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                status, answer = await self._device.call(request.method, path, body)
+        except TimeoutError:
+            return web.Response(status=503, text="timed out")
+        return _response(status, answer)
+
+    def _healthy(self) -> bool:
+        agent = self._device.agent
+        if agent is None:
+            return False
+        checked = agent.ctx.applied.get("SUPERVISOR_CONNECTIVITY_CHECK", "true") != "false"
+        return self.reachable or not checked
+
+
+def _response(status: int, answer: Any) -> web.Response:
+    if answer is None:
+        return web.Response(status=status)
+    if isinstance(answer, str):
+        return web.Response(status=status, text=answer)
+    return web.json_response(answer, status=status, dumps=lambda v: json.dumps(v, default=dict))

@@ -1,0 +1,309 @@
+"""One device in real time: the pure supervisor, its timer, and what its effects become."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import effects as do
+from ..events import ApiCalled, BoardMeasured, HandoverSignalled, LocksTaken, Started, TimerFired
+from ..machine import Agent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..config import AgentConfig, Draws
+    from ..events import Event
+    from .disk import Disk
+    from .engine import Engine
+    from .http import Cloud
+    from .volatile import Forgetful, Volatile
+
+_log = logging.getLogger("fieldbeat.agent")
+RESTART_S = 10.0
+"""The host's ``RestartSec`` of a supervisor that failed (``SUPERVISOR.md §7``)."""
+SENSORS_S = 10.0
+HANDOVER_S = 0.1
+"""Between two looks for a hand-over file (``SUPERVISOR.md §5``)."""
+
+
+def wall_ms() -> int:
+    """The clock of devices: the wall's at the start, the monotonic one from there on."""
+    return _BEGAN_MS + time.monotonic_ns() // 1_000_000
+
+
+_BEGAN_MS = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
+
+
+class Device:
+    """A supervisor that runs."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        disk: Disk,
+        engine: Engine,
+        cloud: Cloud,
+        volatile: Volatile | Forgetful,
+        draws: Draws,
+        sense: Callable[[], Mapping[str, Any]] = dict,
+        name: str = "",
+        clock_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        """Nothing happens before ``start``.
+
+        Args:
+            config: of the core.
+            disk: what it keeps over a power cut.
+            engine: images and containers.
+            cloud: the way to the API.
+            volatile: what it forgets.
+            draws: randomness of jitter and keys.
+            sense: the board's readings, by the names of the state report.
+            name: put before its lines in the log.
+            clock_ms: gives the time, ms, never going back.
+        """
+        self.config = config
+        self.agent: Agent | None = None
+        self.vpn_enabled = True
+        self.done = asyncio.Event()
+        """The board was shut down."""
+        self.failed = 0
+        """How often the supervisor had to be started again."""
+        self._disk = disk
+        self._engine = engine
+        self._cloud = cloud
+        self._volatile = volatile
+        self._draws = draws
+        self._sense = sense
+        self._name = f"{name}: " if name else ""
+        self._clock_ms = clock_ms
+        self._process = 0
+        self._waiting: list[Event] = []
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[int, asyncio.Future[tuple[int, Any]]] = {}
+        self._call = 0
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Power comes: the supervisor starts from what the disk holds.
+
+        Raises:
+            ConfigError: the disk holds something else.
+        """
+        self._begin(cold_boot=self._volatile.cold_boot)
+        self._spawn(self._look())
+
+    def _begin(self, *, cold_boot: bool) -> None:
+        self._process += 1
+        self.agent = Agent(self.config, self._disk.load(), self._draws)
+        self._waiting.clear()
+        self._engine.attach(self.event)
+        self.event(BoardMeasured(readings=self._sense()))
+        self.event(
+            Started(
+                engine=self._engine.snapshot(),
+                cold_boot=cold_boot,
+                report_cache=self._volatile.report_cache(),
+                reboot_needed=self._volatile.reboot_needed,
+            )
+        )
+
+    async def close(self) -> None:
+        """Stop: requests are given up, services are stopped, nothing is reported."""
+        self.agent = None
+        self._process += 1
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.stop_all()
+        await self._engine.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look(self) -> None:
+        """Read the sensors, and look for hand-over files while one is waited for."""
+        looked_s = 0.0
+        while True:
+            await asyncio.sleep(HANDOVER_S if self._handing_over() else 1.0)
+            for app_id, service in self._handing_over():
+                if self._volatile.handover_signalled(app_id, service):
+                    self.event(HandoverSignalled(service=service))
+            if time.monotonic() - looked_s >= SENSORS_S:
+                looked_s = time.monotonic()
+                self.event(BoardMeasured(readings=self._sense()))
+
+    def _handing_over(self) -> list[tuple[int, str]]:
+        if self.agent is None or not self.agent.update.containers.handovers:
+            return []
+        services = self.agent.update.containers.handovers
+        return [
+            (app.id, service)
+            for app in self.agent.update.apps
+            for service in sorted(services)
+            if any(known.name == service for known in app.services)
+        ]
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def event(self, event: Event) -> None:
+        """Something happened; what the supervisor wants done about it is done, in order."""
+        self._waiting.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting and self.agent is not None:
+                process = self._process
+                for effect in self.agent.handle(self._waiting.pop(0), now_ms=self._clock_ms()):
+                    self._carry_out(effect)
+                    if self._process != process:
+                        break
+        finally:
+            self._busy = False
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_ms = None if self.agent is None else self.agent.next_deadline_ms()
+        if due_ms is not None:
+            wait_s = max(0.0, (due_ms - self._clock_ms()) / 1_000)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self.event(TimerFired())
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: do.Effect) -> None:
+        match effect:
+            case do.SendRequest():
+                self._spawn(self._send(effect, self._process))
+            case do.Persist():
+                self._persist(effect)
+            case do.TakeLocks() | do.ReleaseLocks():
+                self._locks(effect)
+            case do.SetVpn():
+                self.vpn_enabled = effect.enabled
+            case do.Reboot():
+                self._leave(self._reboot())
+            case do.ShutDown():
+                self._leave(self._shut_down())
+            case do.CacheReport() | do.MarkRebootNeeded():
+                self._remember(effect)
+            case do.ReplyToApi():
+                waiting = self._calls.get(effect.call)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result((effect.status, effect.body))
+            case do.Note():
+                _log.info("%s%s", self._name, effect.text)
+            case _:
+                self._engine.carry_out(effect, self._service(effect))
+
+    def _remember(self, effect: do.CacheReport | do.MarkRebootNeeded) -> None:
+        if isinstance(effect, do.CacheReport):
+            self._volatile.cache_report(effect.report)
+        else:
+            self._volatile.mark_reboot_needed()
+
+    def _locks(self, effect: do.TakeLocks | do.ReleaseLocks) -> None:
+        locks = self._volatile.locks
+        if isinstance(effect, do.TakeLocks):
+            self._waiting.append(
+                LocksTaken(attempt=effect.attempt)
+                if locks is None
+                else locks.take(effect, self._app_id(effect.app))
+            )
+        elif locks is not None:
+            locks.release(self._app_id(effect.app))
+
+    async def _send(self, request: do.SendRequest, process: int) -> None:
+        event = await self._cloud.send(request)
+        if process == self._process:
+            self.event(event)
+
+    def _persist(self, effect: do.Persist) -> None:
+        """Nothing later may be done before this is on the disk: a disk that refuses ends it."""
+        try:
+            self._disk.save(effect.state)
+        except OSError as error:
+            self.failed += 1
+            _log.error(
+                "%sthe disk takes nothing (%s); starting again in %.0f s",
+                self._name,
+                error.strerror or error,
+                RESTART_S,
+            )
+            self._leave(self._again())
+
+    def _leave(self, what_next: Any) -> None:
+        """This supervisor is over; calls of its API get no answer."""
+        self.agent = None
+        self._process += 1
+        for waiting in self._calls.values():
+            if not waiting.done():
+                waiting.set_result((503, {"status": "failed", "message": "shutting down"}))
+        self._spawn(what_next)
+
+    async def _again(self) -> None:
+        await asyncio.sleep(RESTART_S)
+        self._begin(cold_boot=False)
+
+    async def _reboot(self) -> None:
+        _log.info("%srebooting", self._name)
+        await self._engine.stop_all()
+        self._volatile.forget()
+        self._begin(cold_boot=True)
+
+    async def _shut_down(self) -> None:
+        _log.info("%sshutting down", self._name)
+        await self._engine.stop_all()
+        self._volatile.forget()
+        self.done.set()
+
+    # --- the target ------------------------------------------------------------------------------
+
+    def _app_id(self, uuid: str) -> int:
+        """The number an app's folder is named by; of one that is gone, none."""
+        assert self.agent is not None
+        return next((app.id for app in self.agent.update.apps if app.uuid == uuid), 0)
+
+    def _service(self, effect: do.Effect) -> Mapping[str, Any]:
+        """A container's part of the target state: labels, environment, composition."""
+        if not isinstance(effect, do.CreateContainer) or self.agent is None:
+            return {}
+        target = self.agent.ctx.persisted.target or {}
+        app = target.get("apps", {}).get(effect.app, {})
+        release = app.get("releases", {}).get(effect.commit, {})
+        found = release.get("services", {}).get(effect.service, {})
+        return {**found, "app_id": app.get("id", 0)}
+
+    # --- the supervisor API ----------------------------------------------------------------------
+
+    async def call(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """A call of the supervisor API; status and body of its answer."""
+        if self.agent is None:
+            return 503, {"status": "failed", "message": "the supervisor is not running"}
+        self._call += 1
+        number = self._call
+        self._calls[number] = waiting = asyncio.get_running_loop().create_future()
+        try:
+            self.event(ApiCalled(call=number, method=method, path=path, body=body))
+            found: tuple[int, Any] = await waiting
+            return found
+        finally:
+            del self._calls[number]

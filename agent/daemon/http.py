@@ -1,0 +1,163 @@
+"""The way to the cloud: a request of the core becomes one of aiohttp, every failure an event.
+
+Time-outs as the supervisor's (``SUPERVISOR.md §1``): a poll has one for each phase (connecting,
+each wait for bytes), everything else one for the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from ..events import RequestFailed, ResponseReceived
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..effects import SendRequest
+    from ..events import FailureReason
+
+BODY_MAX = 16 * 1024 * 1024
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+
+
+def trust(root_ca: str | None) -> ssl.SSLContext:
+    """TLS as a device does it: the system's authorities, and those of config.json.
+
+    Args:
+        root_ca: PEM, or ``None``.
+    """
+    context = ssl.create_default_context()
+    if root_ca is not None:
+        context.load_verify_locations(cadata=root_ca)
+    return context
+
+
+class Cloud:
+    """Requests to one API endpoint."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        context: ssl.SSLContext,
+        proxy: str | None = None,
+        keep_alive: bool = False,
+        connections: int = 0,
+    ) -> None:
+        """Must be called in a running loop.
+
+        Args:
+            endpoint: ``https://host``; paths are put behind it.
+            context: whom to trust.
+            proxy: URL of an HTTP proxy; ``None``: as ``HTTPS_PROXY`` and the like say.
+            keep_alive: keep connections; a supervisor opens one for each request.
+            connections: at most so many at a time; 0: no bound.
+        """
+        self.endpoint = endpoint
+        self._proxy = proxy
+        connector = aiohttp.TCPConnector(
+            limit=connections, ssl=context, force_close=not keep_alive, ttl_dns_cache=10
+        )
+        self.session = aiohttp.ClientSession(
+            connector=connector,
+            trust_env=proxy is None,
+            auto_decompress=True,
+            # the core says who it is
+            skip_auto_headers=("User-Agent",),
+            read_bufsize=BODY_MAX,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.session.close()
+
+    async def send(self, request: SendRequest) -> ResponseReceived | RequestFailed:
+        """One request; whatever goes wrong is an event."""
+        try:
+            with whatever_fails():
+                return await self._send(request)
+        except NoAnswer as failure:
+            return RequestFailed(id=request.id, reason=failure.reason)
+
+    async def _send(self, request: SendRequest) -> ResponseReceived:
+        limit_s = request.timeout_ms / 1_000
+        if request.method == "GET":
+            timeout = aiohttp.ClientTimeout(
+                total=None, connect=limit_s, sock_connect=limit_s, sock_read=limit_s
+            )
+        else:
+            timeout = aiohttp.ClientTimeout(total=limit_s)
+        data = None if request.body is None else _dumps(request.body)
+        async with self.session.request(
+            request.method,
+            self.endpoint + request.path,
+            data=data,
+            headers=dict(request.headers),
+            timeout=timeout,
+            proxy=self._proxy,
+        ) as answer:
+            raw = await answer.content.read(BODY_MAX)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return ResponseReceived(
+                id=request.id, status=answer.status, headers=headers, body=_body(raw)
+            )
+
+
+class NoAnswer(Exception):  # noqa: N818  # it is the name of what happened
+    """A request got no answer."""
+
+    def __init__(self, reason: FailureReason) -> None:
+        super().__init__(reason)
+        self.reason: FailureReason = reason
+
+
+@contextlib.contextmanager
+def whatever_fails() -> Iterator[None]:
+    """Turns what aiohttp and the system raise into ``NoAnswer``.
+
+    Raises:
+        NoAnswer: with the reason in the core's words.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise NoAnswer("timeout") from None
+    except (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL):
+        raise NoAnswer("dns") from None
+    except (aiohttp.ClientSSLError, ssl.SSLError):
+        raise NoAnswer("tls") from None
+    except ConnectionRefusedError:
+        raise NoAnswer("refused") from None
+    except aiohttp.ClientOSError as error:
+        raise NoAnswer(_reason(error)) from None
+    except (aiohttp.ClientError, OSError, ValueError):
+        raise NoAnswer("reset") from None
+
+
+def _reason(error: OSError) -> FailureReason:
+    number = error.errno
+    if number is None and isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+    if number == errno.ECONNREFUSED:
+        return "refused"
+    return "unreachable" if number in _UNREACHABLE else "reset"
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict).encode()
+
+
+def _body(raw: bytes) -> Any:
+    """JSON; text where it is none; ``None`` where there is nothing."""
+    if not raw:
+        return None
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw.decode("utf-8", "replace")

@@ -1,0 +1,173 @@
+"""Putting devices together: one with its files, or many in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..config import AgentConfig, Persisted
+from ..quirks import BEHAVIOURS
+from . import sensors
+from .api_server import SupervisorApi
+from .config_json import DeviceConfig
+from .device import Device
+from .disk import FileDisk, MemoryDisk
+from .engine import MemoryEngine
+from .http import Cloud, trust
+from .volatile import Forgetful, Volatile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .engine import Engine
+
+_log = logging.getLogger("fieldbeat.agent")
+FLEET_CONNECTIONS = 256
+"""Of a fleet in one process: shared and kept; a poll every few minutes needs none of its own."""
+STARTS_PER_SECOND = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an agent was started; times in seconds."""
+
+    config: Path
+    state: Path | None = None
+    """Folder of what survives a power cut; beside config.json where not given."""
+    run: Path | None = None
+    """Folder of what does not."""
+    behaviour: str = "documented"
+    proxy: str | None = None
+    listen: str = "127.0.0.1"
+    """Address of the supervisor API."""
+    port: int | None = None
+    """Of the supervisor API; config.json's where not given."""
+    devices: int = 1
+    fleet: int | None = None
+    """Application id; config.json's where not given."""
+    seed: int = 0
+
+
+class Program:
+    """What runs in this process."""
+
+    def __init__(self) -> None:
+        self.devices: list[Device] = []
+        self.api: SupervisorApi | None = None
+        self._cloud: Cloud | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, options: Options) -> Program:
+        """Start it all.
+
+        Raises:
+            ConfigError: config.json or the state cannot be used.
+            OSError: the supervisor API's port cannot be had, or a folder cannot be made.
+        """
+        program, config = cls(), DeviceConfig(options.config)
+        many = options.devices > 1
+        program._cloud = Cloud(
+            config.values.apiEndpoint,
+            context=trust(config.values.root_ca),
+            proxy=options.proxy,
+            keep_alive=many,
+            connections=FLEET_CONNECTIONS if many else 0,
+        )
+        try:
+            if many:
+                program._many(options, config)
+            else:
+                await program._one(options, config)
+        except BaseException:
+            await program.close()
+            raise
+        return program
+
+    async def _one(self, options: Options, config: DeviceConfig) -> None:
+        assert self._cloud is not None
+        state = options.state or options.config.resolve().parent / "fieldbeat"
+        state.mkdir(parents=True, exist_ok=True)
+        settings = replace(
+            config.agent_config(**sensors.network()), quirks=BEHAVIOURS[options.behaviour]
+        )
+        volatile = Volatile(options.run or state / "run")
+        device = Device(
+            settings,
+            disk=FileDisk(config, state),
+            engine=self._engine(state, volatile, config),
+            cloud=self._cloud,
+            volatile=volatile,
+            draws=random.SystemRandom(),
+            sense=sensors.Sensors(state).read,
+        )
+        self.api = SupervisorApi(
+            device,
+            endpoint=config.values.apiEndpoint,
+            host=options.listen,
+            port=config.values.listenPort if options.port is None else options.port,
+        )
+        await self.api.start()
+        self.devices.append(device)
+        device.start()
+
+    def _engine(self, state: Path, volatile: Volatile, config: DeviceConfig) -> Engine:  # noqa: ARG002
+        return MemoryEngine()
+
+    def _many(self, options: Options, config: DeviceConfig) -> None:
+        assert self._cloud is not None
+        settings = replace(config.agent_config(), quirks=BEHAVIOURS[options.behaviour])
+        for number in range(options.devices):
+            self.devices.append(_in_memory(options, config, settings, number, self._cloud))
+        self._starting = asyncio.create_task(self._start_all())
+
+    async def _start_all(self) -> None:
+        """One after the other: a whole fleet's first requests at once would meet time-outs."""
+        for device in self.devices:
+            device.start()
+            await asyncio.sleep(1 / STARTS_PER_SECOND)
+
+    async def close(self) -> None:
+        """Stop it all."""
+        if self._starting is not None:
+            self._starting.cancel()
+        if self.api is not None:
+            await self.api.close()
+        await asyncio.gather(*(device.close() for device in self.devices))
+        if self._cloud is not None:
+            await self._cloud.close()
+
+    async def shut_down(self) -> None:
+        """Return when a person shut down every board."""
+        await asyncio.gather(*(device.done.wait() for device in self.devices))
+
+
+def _in_memory(
+    options: Options, config: DeviceConfig, settings: AgentConfig, number: int, cloud: Cloud
+) -> Device:
+    """A device of a fleet: its uuid and keys come from the seed and its number."""
+    draws = random.Random(f"{options.seed}/{number}")
+
+    def secret(what: str) -> str:
+        text = f"{options.seed}/{number}/{what}/{config.values.apiKey}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    state = Persisted(
+        uuid=secret("uuid"),
+        device_api_key=secret("key"),
+        provisioning_key=config.values.apiKey,
+        application_id=options.fleet or config.values.applicationId,
+    )
+    return Device(
+        settings,
+        disk=MemoryDisk(state),
+        engine=MemoryEngine(),
+        cloud=cloud,
+        volatile=Forgetful(),
+        draws=draws,
+        name=(state.uuid or "")[:7],
+    )

@@ -1,0 +1,117 @@
+"""Readings of the board, in the units of the state report (``SUPERVISOR.md §2``)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MB = 1024 * 1024
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_UNDERVOLT = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+_SERIAL = re.compile(r"^Serial\s*:\s*([0-9a-fA-F]+)", re.MULTILINE)
+_UNDERVOLTED = 0x1 | 0x10000
+"""Bits of the firmware: under voltage now, or since the boot."""
+
+
+class Sensors:
+    """Reads them; what a board does not have is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin to measure the processors.
+
+        Args:
+            folder: on the disk whose use is reported.
+        """
+        self._folder = folder
+        psutil.cpu_percent()
+
+    def read(self) -> Mapping[str, Any]:
+        """The readings of now; the load is that since the last call."""
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(str(self._folder))
+        found: dict[str, Any] = {
+            "cpu_usage": round(psutil.cpu_percent()),
+            # without what caches and buffers take, as a supervisor counts
+            "memory_usage": (memory.total - memory.available) // _MB,
+            "memory_total": memory.total // _MB,
+            "storage_usage": disk.used // _MB,
+            "storage_total": disk.total // _MB,
+            "storage_block_device": _block_device(str(self._folder)),
+            "cpu_temp": _temperature(),
+            "cpu_id": _cpu_id(),
+            "is_undervolted": _undervolted(),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _block_device(folder: str) -> str | None:
+    """The device the folder is on."""
+    best: tuple[str, str | None] = ("", None)
+    for part in psutil.disk_partitions(all=True):
+        if folder.startswith(part.mountpoint) and len(part.mountpoint) > len(best[0]):
+            best = (part.mountpoint, part.device)
+    return best[1]
+
+
+def _temperature() -> int | None:
+    try:
+        return round(int(_THERMAL.read_text()) / 1_000)
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _cpu_id() -> str | None:
+    try:
+        found = _SERIAL.search(Path("/proc/cpuinfo").read_text())
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
+def _undervolted() -> bool:
+    """From the firmware of a Raspberry Pi; no other board says."""
+    try:
+        if _UNDERVOLT.exists():
+            return bool(int(_UNDERVOLT.read_text(), 16) & _UNDERVOLTED)
+        program = which("vcgencmd")
+        if program is not None:
+            said = subprocess.run(  # noqa: S603
+                [program, "get_throttled"],
+                capture_output=True,
+                text=True,
+                timeout=2,
+                check=False,
+            )
+            return bool(int(said.stdout.partition("=")[2] or "0", 16) & _UNDERVOLTED)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        pass
+    return False
+
+
+def network() -> dict[str, str]:
+    """Addresses of the board, as a supervisor reports them: no bridges, tunnels or loopback."""
+    ips, macs = [], []
+    for name, addresses in sorted(psutil.net_if_addrs().items()):
+        if re.match(r"lo|docker|balena|br-[0-9a-f]{12}|tun|resin-vpn|supervisor|veth|wg", name):
+            continue
+        for address in addresses:
+            if address.family.name == "AF_INET":
+                ips.append(address.address)
+            elif address.family.name == "AF_PACKET" and address.address != "00:00:00:00:00:00":
+                macs.append(address.address.upper())
+    found = {}
+    if ips:
+        found["ip_address"] = " ".join(ips)
+    if macs:
+        found["mac_address"] = " ".join(macs)
+    return found

@@ -1,0 +1,142 @@
+"""``fieldbeat agent``: a device as a program."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from agent.quirks import BEHAVIOURS
+
+from ..errors import InputError, LabError
+from . import service
+
+if TYPE_CHECKING:
+    from agent.daemon.program import Options
+
+EXTRAS = "pip install 'fieldbeat[agent]'"
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="config.json, as downloaded for a device.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What survives a power cut.  [default: fieldbeat/ beside config.json]",
+)
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What does not: locks, the last report.  [default: run/ in the state]",
+)
+@click.option(
+    "--behaviour",
+    type=click.Choice(sorted(BEHAVIOURS)),
+    default="documented",
+    show_default=True,
+    help="As documented, or as the real program differs from it.",
+)
+@click.option("--proxy", metavar="URL", help="HTTP proxy.  [default: HTTPS_PROXY and the like]")
+@click.option(
+    "--listen",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST[:PORT]",
+    help="Of the supervisor API; its port is config.json's listenPort where none is said.",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="More than one: in memory, each with a uuid from the seed.",
+)
+@click.option(
+    "--fleet",
+    type=click.IntRange(1),
+    metavar="ID",
+    help="Application id to register in.  [default: config.json's]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of a fleet's identities.")
+@click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def agent(
+    config: Path,
+    state: Path | None,
+    run_folder: Path | None,
+    behaviour: str,
+    proxy: str | None,
+    listen: str,
+    devices: int,
+    fleet: int | None,
+    seed: int,
+    log: Literal["text", "json"],
+) -> None:
+    """Behave towards a cloud as a balena-supervisor does, in real time.
+
+    A uuid and keys that config.json lacks are generated and written back to it.
+    """
+    try:
+        from agent.daemon.config_json import ConfigError
+        from agent.daemon.program import Options
+    except ImportError as error:
+        raise LabError(f"the agent needs more packages ({error.name}): {EXTRAS}") from error
+    host, port = _address(listen)
+    options = Options(
+        config=config,
+        state=state,
+        run=run_folder,
+        behaviour=behaviour,
+        proxy=proxy,
+        listen=host,
+        port=port,
+        devices=devices,
+        fleet=fleet,
+        seed=seed,
+    )
+    service.set_up_logs(as_json=log == "json")
+    try:
+        service.run(_run(options))
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise LabError(f"{error.filename or listen}: {error.strerror or error}") from error
+
+
+async def _run(options: Options) -> None:
+    from agent.daemon.program import Program
+
+    program = await Program.start(options)
+    try:
+        async with service.served(f"{len(program.devices)} device(s)") as stop:
+            if program.api is not None:
+                click.echo(f"the supervisor API listens on port {program.api.port}")
+            else:
+                click.echo(f"{len(program.devices)} devices are starting")
+            ended = [
+                asyncio.ensure_future(waiting) for waiting in (stop.wait(), program.shut_down())
+            ]
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in ended:
+                waiting.cancel()
+    finally:
+        await program.close()
+
+
+def _address(listen: str) -> tuple[str, int | None]:
+    host, colon, port = listen.rpartition(":")
+    if not colon:
+        return listen, None
+    if not (port.isascii() and port.isdigit()) or int(port) > 0xFFFF:
+        raise InputError(f"--listen must be HOST or HOST:PORT, not {listen!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,99 @@
+"""Running something until it is told to stop: logs, signals, and what systemd wants to hear."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up_logs(*, as_json: bool) -> None:
+    """Logs to standard error, one line a record."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(_Json() if as_json else plain)
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger("fieldbeat").setLevel(logging.INFO)
+    # what a client sends that is no HTTP is answered with 400; it is no event of ours
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+
+
+def notify(text: str) -> None:
+    """Tell systemd, if it started us (``sd_notify``)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        try:
+            channel.connect(address)
+            channel.sendall(text.encode())
+        except OSError:
+            logging.getLogger("fieldbeat.cloud").warning("systemd does not listen at %s", address)
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the loop runs, twice in its time."""
+    period_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
+    while period_s > 0:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)
+
+
+@contextlib.asynccontextmanager
+async def served(status: str) -> AsyncIterator[asyncio.Event]:
+    """While the block runs systemd knows that we do; the event is set by SIGINT and SIGTERM.
+
+    Args:
+        status: a line for ``systemctl status``.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    notify(f"READY=1\nSTATUS={status}")
+    watchdog = asyncio.create_task(_watchdog())
+    try:
+        yield stop
+    finally:
+        notify("STOPPING=1")
+        watchdog.cancel()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:  # an extra: the standard loop does, at less speed
+        asyncio.run(work)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
