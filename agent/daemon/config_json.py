@@ -135,6 +135,7 @@ class DeviceConfig:
         if changed != self._raw:
             write_json(self.path, changed)
             self._raw = changed
+            self.values = ConfigFile.model_validate(changed)
 
     def agent_config(self, **known: Any) -> AgentConfig:
         """The core's settings; ``known`` is what the board says of itself."""

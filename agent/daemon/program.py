@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import platform
 import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from yarl import URL
 
 from ..config import AgentConfig, Persisted
 from ..quirks import BEHAVIOURS
@@ -18,6 +21,8 @@ from .device import Device
 from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
 from .http import Cloud, trust
+from .process_engine import ProcessEngine, service_environment
+from .registry import Images
 from .volatile import Forgetful, Volatile
 
 if TYPE_CHECKING:
@@ -96,10 +101,11 @@ class Program:
             config.agent_config(**sensors.network()), quirks=BEHAVIOURS[options.behaviour]
         )
         volatile = Volatile(options.run or state / "run")
+        disk = FileDisk(config, state)
         device = Device(
             settings,
-            disk=FileDisk(config, state),
-            engine=self._engine(state, volatile, config),
+            disk=disk,
+            engine=self._engine(state, volatile, config, disk),
             cloud=self._cloud,
             volatile=volatile,
             draws=random.SystemRandom(),
@@ -115,8 +121,31 @@ class Program:
         self.devices.append(device)
         device.start()
 
-    def _engine(self, state: Path, volatile: Volatile, config: DeviceConfig) -> Engine:  # noqa: ARG002
-        return MemoryEngine()
+    def _engine(
+        self, state: Path, volatile: Volatile, config: DeviceConfig, disk: FileDisk
+    ) -> Engine:
+        """Real downloads, and processes."""
+        assert self._cloud is not None
+        plain = _plain_hosts(config.values.apiEndpoint)
+
+        def credentials() -> tuple[str, str] | None:
+            known = disk.load()
+            if known.uuid is None or known.device_api_key is None:
+                return None
+            return f"d_{known.uuid}", known.device_api_key
+
+        images = Images(
+            state / "images",
+            self._cloud.session,
+            plain=plain,
+            credentials=credentials,
+            arch=platform.machine(),
+        )
+        values = config.values
+        environment = service_environment(
+            BALENA_API_URL=values.apiEndpoint, BALENA_DEVICE_TYPE=values.deviceType
+        )
+        return ProcessEngine(state, images, volatile.locks, environment=environment)
 
     def _many(self, options: Options, config: DeviceConfig) -> None:
         assert self._cloud is not None
@@ -144,6 +173,12 @@ class Program:
     async def shut_down(self) -> None:
         """Return when a person shut down every board."""
         await asyncio.gather(*(device.done.wait() for device in self.devices))
+
+
+def _plain_hosts(endpoint: str) -> tuple[str, ...]:
+    """Registries spoken to without TLS: where the API itself has none."""
+    url = URL(endpoint)
+    return (f"{url.host}:{url.port}", str(url.host)) if url.scheme == "http" else ()
 
 
 def _in_memory(

@@ -86,10 +86,20 @@ class Sessions:
         }
         return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
 
-    def reader(self, token: str, *, now_s: int) -> int | None:
-        """The user of a token that is ours and not over."""
-        if token.count(".") != 2:
-            return None
+    def pull_token(self, images: list[str], *, until_s: int) -> str:
+        """A token to pull these images."""
+        return jwt.encode({"pull": images, "exp": until_s}, self._secret, algorithm=_ALGORITHM)
+
+    def pulls(self, token: str, *, now_s: int) -> frozenset[str]:
+        """The images a token lets one pull."""
+        claims = self._claims(token)
+        until, images = claims.get("exp"), claims.get("pull")
+        if not isinstance(until, int) or until <= now_s or not isinstance(images, list):
+            return frozenset()
+        return frozenset(images)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """What a token of ours says; of any other, nothing."""
         options = {"verify_exp": False, "verify_iat": False}
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -99,7 +109,14 @@ class Sessions:
                 options=options,  # type: ignore[arg-type]
             )
         except jwt.InvalidTokenError:
+            return {}
+        return claims
+
+    def reader(self, token: str, *, now_s: int) -> int | None:
+        """The user of a token that is ours and not over."""
+        if token.count(".") != 2:
             return None
+        claims = self._claims(token)
         number, until = claims.get("id"), claims.get("exp")
         if not isinstance(number, int) or not isinstance(until, int) or until <= now_s:
             return None

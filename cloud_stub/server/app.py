@@ -25,6 +25,7 @@ from .keys_api import KeysApi
 from .metrics import Metrics
 from .people import ADMIN, People, add_user, generated_password
 from .reach import Reach
+from .registry_api import RegistryApi
 from .resource_api import ResourceApi
 from .routes import routes
 from .site import BoundedSite
@@ -64,6 +65,7 @@ class Server:
         self.keys = KeysApi(self)
         self.resources = ResourceApi(self)
         self.follow = FollowApi(self)
+        self.images = RegistryApi(self)
         self.address = ""
         """``http://host:port`` once it listens."""
         self.first_words: list[str] = []

@@ -37,6 +37,7 @@ def routes(server: Server) -> list[Route]:
         *_of_cloudlink(server),
         *_of_accounts(server),
         *_of_this_program(server),
+        *_of_the_registry(server),
         *_of_resources(server),
     ]
 
@@ -237,6 +238,21 @@ def _of_this_program(server: Server) -> list[Route]:
             body=True,
         ),
     ]
+
+
+def _of_the_registry(server: Server) -> list[Route]:
+    images = server.images
+    table = [
+        Route("GET", "/auth/v1/token", images.token, "A token to pull images with", (200, 401)),
+        Route("GET", "/v2/", images.base, "Whether this is a registry"),
+    ]
+    for method in ("GET", "HEAD"):
+        manifest, blob = "/v2/{name:.+}/manifests/{reference}", "/v2/{name:.+}/blobs/{digest}"
+        table += [
+            Route(method, manifest, images.manifest, "Manifest of an image", (200, 401, 404)),
+            Route(method, blob, images.blob, "Part of an image", (200, 206, 401, 404, 416)),
+        ]
+    return table
 
 
 def _of_resources(server: Server) -> list[Route]:

@@ -99,9 +99,10 @@ def test_shut_down_ends_the_program_and_reboot_does_not(stub: Stub, tmp_path: Pa
     with agent(config_file(tmp_path, stub, fleet)) as found:
         until(lambda: _row(stub, found.uuid).get("update_status"))
         secret = found.state["api_secret"]
+        kept_in_memory = tmp_path / "fieldbeat" / "run" / "services" / str(fleet.id) / "main" / "x"
+        kept_in_memory.touch()
         assert found.ask("POST", "/v1/reboot", {}, secret)[0] == 202
-        cache = tmp_path / "fieldbeat" / "run" / "state-report-cache"
-        until(lambda: not cache.exists())
+        until(lambda: not kept_in_memory.exists())
         until(lambda: found.ask("GET", "/v1/healthy")[0] == 200)
         until(lambda: found.ask("POST", "/v1/shutdown", {}, secret)[0] == 202)
         assert found.process.wait(30) == 0

@@ -1,0 +1,231 @@
+"""A Docker registry (API v2, pull only) that has every image of the store.
+
+The stub is given no image contents: a layer of the size that the image's row says (``image_size``)
+is made from the image's name, the same bytes each time.  Who may see an image may pull it, with a
+token as balena's registry asks for (``WWW-Authenticate: Bearer``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+from aiohttp import web
+
+from ..store.query import place
+from .wire import Answer, json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .app import Server
+    from .people import Caller
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+SIZE = 256 * 1024
+"""Of a layer whose image says no size, bytes."""
+SIZE_MAX = 1024**3
+TOKEN_S = 300
+_CHUNK = 64 * 1024
+_KEPT = 1_000
+_NAME = re.compile(r"v2/[0-9a-f]{32}")
+_RANGE = re.compile(r"bytes=(\d{1,12})-")
+
+
+class _Image(NamedTuple):
+    """What the registry serves of one image."""
+
+    manifest: bytes
+    config: bytes
+    layer_size: int
+    layer: str
+    """Digests begin with ``sha256:``."""
+
+    @property
+    def digest(self) -> str:
+        """Of the manifest."""
+        return _digest(self.manifest)
+
+
+class RegistryApi:
+    """Answers requests of container engines."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._images: dict[tuple[str, int], _Image] = {}
+
+    # --- who may ---------------------------------------------------------------------------------
+
+    async def token(self, request: web.Request) -> web.Response:
+        """``GET /auth/v1/token?scope=repository:NAME:pull``: for whoever may see the image.
+
+        Raises:
+            Answer: 401: a wrong key.
+        """
+        caller = self._caller(request)
+        if caller.kind == "nobody":
+            raise Answer(_error(401, "UNAUTHORIZED", "authentication required"))
+        allowed = []
+        for scope in request.query.getall("scope", []):
+            kind, _, rest = scope.partition(":")
+            name, _, actions = rest.rpartition(":")
+            seen = kind == "repository" and await self._size(name, caller) is not None
+            if seen and "pull" in actions.split(","):
+                allowed.append(name)
+        now_s = self._server.desk.now_ms() // 1_000
+        token = self._server.sessions.pull_token(allowed, until_s=now_s + TOKEN_S)
+        return json_response({"token": token, "expires_in": TOKEN_S})
+
+    def _caller(self, request: web.Request) -> Caller:
+        """By ``Basic``: the password is a key or a session."""
+        kind, _, text = request.headers.get("Authorization", "").partition(" ")
+        key = ""
+        if kind.lower() == "basic":
+            try:
+                key = base64.b64decode(text, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError, ValueError):
+                key = ""
+        return self._server.people.caller(f"Bearer {key}" if key else "", None)
+
+    def _may(self, request: web.Request, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise Answer(_error(404, "NAME_UNKNOWN", "repository name not known to registry"))
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        now_s = self._server.desk.now_ms() // 1_000
+        if kind.lower() == "bearer" and name in self._server.sessions.pulls(token, now_s=now_s):
+            return
+        realm = f"{request.scheme}://{request.host}/auth/v1/token"
+        answer = _error(401, "UNAUTHORIZED", "authentication required")
+        answer.headers["WWW-Authenticate"] = (
+            f'Bearer realm="{realm}",service="{request.host}",scope="repository:{name}:pull"'
+        )
+        raise Answer(answer)
+
+    async def _size(self, name: str, caller: Caller | None) -> int | None:
+        """Bytes of an image's layer; ``None``: there is none, or not for this caller."""
+        if not _NAME.fullmatch(name):
+            return None
+        here = place("image")
+        location = here.table.c.is_stored_at__image_location
+        query = sa.select(here.table.c.image_size).where(location.endswith(f"/{name}"))
+        if caller is not None:
+            access = caller.access(writing=False)
+            if access is None:
+                return None
+            guard = access(here)
+            query = query if guard is None else query.where(guard)
+        async with self._server.store.reading() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return min(SIZE_MAX, max(1, int(row[0] or SIZE)))
+
+    # --- the registry ----------------------------------------------------------------------------
+
+    async def base(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """``GET /v2/``: whether this is a registry."""
+        return json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+
+    async def manifest(self, request: web.Request) -> web.Response:
+        """``GET|HEAD /v2/NAME/manifests/REFERENCE``: any tag is the one image.
+
+        Raises:
+            Answer: 401, or 404: no such image.
+        """
+        image = await self._image(request)
+        reference = request.match_info["reference"]
+        if reference.startswith("sha256:") and reference != image.digest:
+            raise Answer(_error(404, "MANIFEST_UNKNOWN", "manifest unknown"))
+        return web.Response(
+            body=image.manifest,
+            headers={"Content-Type": MANIFEST, "Docker-Content-Digest": image.digest},
+        )
+
+    async def blob(self, request: web.Request) -> web.StreamResponse:
+        """``GET|HEAD /v2/NAME/blobs/DIGEST``, from a byte on where a range says so.
+
+        Raises:
+            Answer: 401, 404: no such blob, 416: it is not so long.
+        """
+        image = await self._image(request)
+        digest, name = request.match_info["digest"], request.match_info["name"]
+        if digest == _digest(image.config):
+            return web.Response(
+                body=image.config, headers={"Content-Type": CONFIG, "Docker-Content-Digest": digest}
+            )
+        if digest != image.layer:
+            raise Answer(_error(404, "BLOB_UNKNOWN", "blob unknown to registry"))
+        begin, size = 0, image.layer_size
+        found = _RANGE.fullmatch(request.headers.get("Range", ""))
+        headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+        if found is not None:
+            begin = int(found.group(1))
+            if begin >= size:
+                raise Answer(_error(416, "RANGE_INVALID", "the blob is not so long"))
+            headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+        response = web.StreamResponse(status=206 if found else 200, headers=headers)
+        response.content_type = "application/octet-stream"
+        response.content_length = size - begin
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for block in _layer(name, size, begin):
+                await response.write(block)
+        await response.write_eof()
+        return response
+
+    async def _image(self, request: web.Request) -> _Image:
+        name = request.match_info["name"]
+        self._may(request, name)
+        size = await self._size(name, None)
+        if size is None:
+            raise Answer(_error(404, "NAME_UNKNOWN", "repository name not known to registry"))
+        key = (name, size)
+        if key not in self._images:
+            made = await self._server.in_thread(_made, name, size)
+            while len(self._images) >= _KEPT:
+                del self._images[next(iter(self._images))]
+            self._images[key] = made
+        return self._images[key]
+
+
+def _made(name: str, size: int) -> _Image:
+    check = hashlib.sha256()
+    for block in _layer(name, size, 0):
+        check.update(block)
+    layer = f"sha256:{check.hexdigest()}"
+    rootfs = {"type": "layers", "diff_ids": [layer]}
+    config = _json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs})
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "size": len(config), "digest": _digest(config)},
+        "layers": [{"mediaType": LAYER, "size": size, "digest": layer}],
+    }
+    return _Image(_json(manifest), config, size, layer)
+
+
+def _layer(name: str, size: int, begin: int) -> Iterator[bytes]:
+    """The bytes of a layer from a place on."""
+    for number in range(begin // _CHUNK, -(-size // _CHUNK)):
+        block = hashlib.shake_128(f"{name}/{number}".encode()).digest(_CHUNK)
+        start = max(0, begin - number * _CHUNK)
+        yield block[start : size - number * _CHUNK]
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return json_response({"errors": [{"code": code, "message": message, "detail": None}]}, status)
