@@ -35,6 +35,8 @@ _MANIFEST_MAX = 4 * 1024 * 1024
 _IDLE_S = 59.0
 """``deltaRequestTimeout`` and the like: bytes must come at least this often."""
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _ARCHITECTURES = {"aarch64": "arm64", "armv7hf": "arm", "rpi": "arm", "i386": "386"}
 
@@ -68,7 +70,7 @@ def parse_image(image: str) -> ImageName:
         name, tag = rest, "latest"
     if digest and not _DIGEST.fullmatch(digest):
         raise PullError(f"{digest[:80]!r} is no digest")
-    if not re.fullmatch(r"[a-z0-9._/-]+", name):
+    if not _NAME.fullmatch(name):
         raise PullError(f"{image[:120]!r} is no image name")
     return ImageName(host, name, digest or tag)
 

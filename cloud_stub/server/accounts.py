@@ -90,12 +90,12 @@ class Sessions:
         """A token to pull these images."""
         return jwt.encode({"pull": images, "exp": until_s}, self._secret, algorithm=_ALGORITHM)
 
-    def pulls(self, token: str, *, now_s: int) -> frozenset[str]:
-        """The images a token lets one pull."""
+    def pulls(self, token: str, *, now_s: int) -> frozenset[str] | None:
+        """The images a token lets one pull; ``None``: it is no such token, or over."""
         claims = self._claims(token)
         until, images = claims.get("exp"), claims.get("pull")
         if not isinstance(until, int) or until <= now_s or not isinstance(images, list):
-            return frozenset()
+            return None
         return frozenset(images)
 
     def _claims(self, token: str) -> dict[str, Any]:

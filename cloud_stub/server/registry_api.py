@@ -97,16 +97,15 @@ class RegistryApi:
     def _may(self, request: web.Request, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise Answer(_error(404, "NAME_UNKNOWN", "repository name not known to registry"))
+        if name not in (self._pulls(request) or ()):
+            raise Answer(_challenge(request, f',scope="repository:{name}:pull"'))
+
+    def _pulls(self, request: web.Request) -> frozenset[str] | None:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            return None
         now_s = self._server.desk.now_ms() // 1_000
-        if kind.lower() == "bearer" and name in self._server.sessions.pulls(token, now_s=now_s):
-            return
-        realm = f"{request.scheme}://{request.host}/auth/v1/token"
-        answer = _error(401, "UNAUTHORIZED", "authentication required")
-        answer.headers["WWW-Authenticate"] = (
-            f'Bearer realm="{realm}",service="{request.host}",scope="repository:{name}:pull"'
-        )
-        raise Answer(answer)
+        return self._server.sessions.pulls(token, now_s=now_s)
 
     async def _size(self, name: str, caller: Caller | None) -> int | None:
         """Bytes of an image's layer; ``None``: there is none, or not for this caller."""
@@ -129,8 +128,14 @@ class RegistryApi:
 
     # --- the registry ----------------------------------------------------------------------------
 
-    async def base(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """``GET /v2/``: whether this is a registry."""
+    async def base(self, request: web.Request) -> web.Response:
+        """``GET /v2/``: where engines learn how to get a token.
+
+        Raises:
+            Answer: 401: with the place of tokens.
+        """
+        if self._pulls(request) is None:
+            raise Answer(_challenge(request, ""))
         return json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
     async def manifest(self, request: web.Request) -> web.Response:
@@ -225,6 +230,14 @@ def _digest(data: bytes) -> str:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _challenge(request: web.Request, scope: str) -> web.Response:
+    realm = f"{request.scheme}://{request.host}/auth/v1/token"
+    answer = _error(401, "UNAUTHORIZED", "authentication required")
+    answer.headers["WWW-Authenticate"] = f'Bearer realm="{realm}",service="{request.host}"{scope}'
+    answer.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    return answer
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

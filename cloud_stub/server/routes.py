@@ -244,7 +244,7 @@ def _of_the_registry(server: Server) -> list[Route]:
     images = server.images
     table = [
         Route("GET", "/auth/v1/token", images.token, "A token to pull images with", (200, 401)),
-        Route("GET", "/v2/", images.base, "Whether this is a registry"),
+        Route("GET", "/v2/", images.base, "Whether this is a registry", (200, 401)),
     ]
     for method in ("GET", "HEAD"):
         manifest, blob = "/v2/{name:.+}/manifests/{reference}", "/v2/{name:.+}/blobs/{digest}"
