@@ -327,7 +327,8 @@ class Fleet:
         return requests
 
 
-def _rss_mb(pid: int) -> float:
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1_024
@@ -345,7 +346,7 @@ def bench_cloud(devices: int = 1_000, seconds: float = SECONDS, many: int = 10_0
                 floor = _load("bare aiohttp handler", floor_port, beats, seconds)
             rows = [floor, _load("heartbeats", port, beats, seconds)]
             rows.append(_load("state reports", port, fleet.reports(20), seconds))
-            steady_mb = _rss_mb(pid)
+            steady_mb = rss_mb(pid)
             fleet.close()
         lines = [
             f"{devices} devices with their own keys, {CONNECTIONS} keep-alive connections,",
@@ -364,7 +365,7 @@ def bench_cloud(devices: int = 1_000, seconds: float = SECONDS, many: int = 10_0
             crowd = Fleet(port).made(many)
             crowd.heartbeats()
             crowd.close()
-            lines.append(f"resident memory with {many} devices: {_rss_mb(pid):.0f} MB")
+            lines.append(f"resident memory with {many} devices: {rss_mb(pid):.0f} MB")
         with stub(more) as (port, pid):
-            lines.append(f"the same after a restart: {_rss_mb(pid):.0f} MB")
+            lines.append(f"the same after a restart: {rss_mb(pid):.0f} MB")
     return lines

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from yarl import URL
 
 from ..config import AgentConfig, Persisted
 from .files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -22,7 +22,7 @@ class ConfigError(Exception):
     """config.json cannot be used; the text names the file, the place and the remedy."""
 
 
-def _endpoint(value: Any) -> Any:
+def _endpoint(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a URL such as https://api.balena-cloud.com")
     try:
@@ -34,38 +34,57 @@ def _endpoint(value: Any) -> Any:
     return str(url).rstrip("/")
 
 
-def _hex_name(value: Any) -> Any:
-    if not isinstance(value, str) or len(value) not in (32, 62):
+def _uuid(value: Any) -> str:
+    if not isinstance(value, str) or len(value) not in (32, 62) or set(value) - _HEX:
         raise ValueError("must be 32 (or 62) lower-case hexadecimal digits")
-    if set(value) - set("0123456789abcdef"):
-        raise ValueError("must be lower-case hexadecimal digits")
     return value
 
 
-Endpoint = Annotated[str, BeforeValidator(_endpoint)]
-Key = Annotated[str, Field(min_length=1)]
-Milliseconds = Annotated[int, Field(gt=0)]
-Port = Annotated[int, Field(gt=0, lt=65_536)]
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text")
+    return value
 
 
-class ConfigFile(BaseModel):
-    """The fields an agent knows; all others are kept as they are."""
+def _whole(smallest: int, largest: int) -> Callable[[Any], int]:
+    """A whole number; files made by hand have digits in quotes."""
 
-    model_config = ConfigDict(extra="allow")
+    def whole(value: Any) -> int:
+        digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
+        number = int(value) if digits else value
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ValueError(f"must be a whole number, not {json.dumps(value)[:40]}")
+        if not smallest <= number <= largest:
+            raise ValueError(f"must be from {smallest} to {largest}")
+        return number
 
-    apiEndpoint: Endpoint  # noqa: N815  # the file's names
-    applicationId: Annotated[int, Field(gt=0)] | None = None  # noqa: N815
-    deviceType: Annotated[str, Field(min_length=1)]  # noqa: N815
-    uuid: Annotated[str, BeforeValidator(_hex_name)] | None = None
-    apiKey: Key | None = None  # noqa: N815
+    return whole
+
+
+_HEX = frozenset("0123456789abcdef")
+_LARGEST = 2**53
+_POSITIVE = _whole(1, _LARGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """The fields an agent knows, under their names in the file; all others are kept."""
+
+    apiEndpoint: str  # noqa: N815
+    deviceType: str  # noqa: N815
+    applicationId: int | None = None  # noqa: N815
+    uuid: str | None = None
+    apiKey: str | None = None  # noqa: N815
     """The provisioning key; gone once the device is registered."""
-    deviceApiKey: Key | None = None  # noqa: N815
+    deviceApiKey: str | None = None  # noqa: N815
     registered_at: int | None = None
+    """ms; files of old say seconds, and nobody looks."""
     deviceId: int | None = None  # noqa: N815
-    appUpdatePollInterval: Milliseconds = 900_000  # noqa: N815
-    apiRequestTimeout: Milliseconds = 59_000  # noqa: N815
-    bootstrapRetryDelay: Milliseconds = 30_000  # noqa: N815
-    listenPort: Port = 48_484  # noqa: N815
+    appUpdatePollInterval: int = 900_000  # noqa: N815
+    """ms, as the next two."""
+    apiRequestTimeout: int = 59_000  # noqa: N815
+    bootstrapRetryDelay: int = 30_000  # noqa: N815
+    listenPort: int = 48_484  # noqa: N815
     balenaRootCA: str | None = None  # noqa: N815
     """Base64 of certificates (PEM) to trust besides the system's."""
 
@@ -85,6 +104,40 @@ class ConfigFile(BaseModel):
         if "BEGIN CERTIFICATE" not in text:
             raise ConfigError("config.json: balenaRootCA must be base64 of a PEM certificate")
         return text
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "apiEndpoint": _endpoint,
+    "deviceType": _text,
+    "applicationId": _POSITIVE,
+    "uuid": _uuid,
+    "apiKey": _text,
+    "deviceApiKey": _text,
+    "registered_at": _whole(0, _LARGEST),
+    "deviceId": _POSITIVE,
+    "appUpdatePollInterval": _POSITIVE,
+    "apiRequestTimeout": _POSITIVE,
+    "bootstrapRetryDelay": _POSITIVE,
+    "listenPort": _whole(1, 65_535),
+    "balenaRootCA": _text,
+}
+_NEEDED = ("apiEndpoint", "deviceType")
+
+
+def _read(path: Path, raw: Mapping[str, Any]) -> ConfigFile:
+    """Every wrong value is told at once."""
+    wrong = [f"{path}: {name}: is missing" for name in _NEEDED if raw.get(name) is None]
+    given = {}
+    for name, read in _READ.items():
+        if raw.get(name) is None:
+            continue
+        try:
+            given[name] = read(raw[name])
+        except ValueError as error:
+            wrong.append(f"{path}: {name}: {error}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return ConfigFile(**given)
 
 
 _WRITTEN: Mapping[str, str] = {
@@ -108,10 +161,7 @@ class DeviceConfig:
         """
         self.path = path
         self._raw = _load(path)
-        try:
-            self.values = ConfigFile.model_validate(self._raw)
-        except ValidationError as error:
-            raise ConfigError(_told(path, error)) from None
+        self.values = _read(path, self._raw)
 
     def identity(self) -> dict[str, Any]:
         """What it says of the device, by the names of ``Persisted``."""
@@ -135,7 +185,7 @@ class DeviceConfig:
         if changed != self._raw:
             write_json(self.path, changed)
             self._raw = changed
-            self.values = ConfigFile.model_validate(changed)
+            self.values = _read(self.path, changed)
 
     def agent_config(self, **known: Any) -> AgentConfig:
         """The core's settings; ``known`` is what the board says of itself."""
@@ -168,12 +218,3 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold a JSON object")
     return value
-
-
-def _told(path: Path, error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        words = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{path}: {name}: {words[:1].lower()}{words[1:]}")
-    return "\n".join(lines)

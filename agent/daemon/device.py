@@ -85,6 +85,9 @@ class Device:
         self._waiting: list[Event] = []
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due_ms = 0
+        self.late_ms: list[int] | None = None
+        """Put a list here to be told how late each timer was."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._call = 0
@@ -180,11 +183,14 @@ class Device:
             self._timer = None
         due_ms = None if self.agent is None else self.agent.next_deadline_ms()
         if due_ms is not None:
+            self._due_ms = due_ms
             wait_s = max(0.0, (due_ms - self._clock_ms()) / 1_000)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._due)
 
     def _due(self) -> None:
         self._timer = None
+        if self.late_ms is not None:
+            self.late_ms.append(self._clock_ms() - self._due_ms)
         self.event(TimerFired())
 
     # --- effects ---------------------------------------------------------------------------------

@@ -26,12 +26,15 @@ BODY_MAX = 16 * 1024 * 1024
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
 
-def trust(root_ca: str | None) -> ssl.SSLContext:
+def trust(endpoint: str, root_ca: str | None) -> ssl.SSLContext | bool:
     """TLS as a device does it: the system's authorities, and those of config.json.
 
     Args:
+        endpoint: without TLS there the authorities are not even read.
         root_ca: PEM, or ``None``.
     """
+    if endpoint.startswith("http:"):
+        return True
     context = ssl.create_default_context()
     if root_ca is not None:
         context.load_verify_locations(cadata=root_ca)
@@ -45,7 +48,7 @@ class Cloud:
         self,
         endpoint: str,
         *,
-        context: ssl.SSLContext,
+        context: ssl.SSLContext | bool,
         proxy: str | None = None,
         keep_alive: bool = False,
         connections: int = 0,

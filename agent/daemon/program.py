@@ -78,7 +78,7 @@ class Program:
         many = options.devices > 1
         program._cloud = Cloud(
             config.values.apiEndpoint,
-            context=trust(config.values.root_ca),
+            context=trust(config.values.apiEndpoint, config.values.root_ca),
             proxy=options.proxy,
             keep_alive=many,
             connections=FLEET_CONNECTIONS if many else 0,

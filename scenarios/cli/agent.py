@@ -116,21 +116,21 @@ def agent(
 async def _run(options: Options) -> None:
     from agent.daemon.program import Program
 
-    program = await Program.start(options)
-    try:
-        async with service.served(f"{len(program.devices)} device(s)") as stop:
+    async with service.Service() as running:
+        program = await Program.start(options)
+        try:
             if program.api is not None:
                 click.echo(f"the supervisor API listens on port {program.api.port}")
             else:
                 click.echo(f"{len(program.devices)} devices are starting")
-            ended = [
-                asyncio.ensure_future(waiting) for waiting in (stop.wait(), program.shut_down())
-            ]
+            running.ready(f"{len(program.devices)} device(s)")
+            ends = (running.stop.wait(), program.shut_down())
+            ended = [asyncio.ensure_future(waiting) for waiting in ends]
             await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
             for waiting in ended:
                 waiting.cancel()
-    finally:
-        await program.close()
+        finally:
+            await program.close()
 
 
 def _address(listen: str) -> tuple[str, int | None]:

@@ -8,14 +8,12 @@ from ..errors import LabError
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["virtual", "cloud"]))
+@click.argument("what", type=click.Choice(["virtual", "cloud", "agent"]))
 @click.option("--devices", type=click.IntRange(min=1), default=1_000, help="Default: 1000.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
-    default=5.0,
-    show_default=True,
-    help="Of each kind of load (cloud).",
+    help="Of each load.  [default: 5 (cloud), 60 (agent)]",
 )
 @click.option(
     "--crowd",
@@ -24,23 +22,28 @@ from ..errors import LabError
     show_default=True,
     help="Devices of the measurement of memory (cloud).",
 )
-def bench(what: str, devices: int, seconds: float, crowd: int) -> None:
+def bench(what: str, devices: int, seconds: float | None, crowd: int) -> None:
     """Measure, with a floor taken in the same run.
 
     virtual: the virtual lab beside a bare heap of timers and SimPy, in one process.  cloud: the
-    server, asked by another process over 32 connections, beside a bare aiohttp handler.
+    server, asked by another process over 32 connections, beside a bare aiohttp handler.  agent: one
+    agent, and a fleet in one process, against a stub in another.
     """
     if what == "virtual":
         from ..bench import bench_virtual
 
         lines = bench_virtual(devices)
     else:
-        from .cloud import EXTRAS
-
         try:
+            from ..bench_agent import bench_agent
             from ..bench_cloud import bench_cloud
         except ImportError as error:
-            raise LabError(f"the server needs more packages ({error.name}): {EXTRAS}") from error
-        lines = bench_cloud(devices, seconds, crowd)
+            raise LabError(
+                f"more packages are needed ({error.name}): pip install 'fieldbeat[agent,cloud]'"
+            ) from error
+        if what == "cloud":
+            lines = bench_cloud(devices, seconds or 5.0, crowd)
+        else:
+            lines = bench_agent(devices, seconds or 60.0)
     for line in lines:
         click.echo(line)

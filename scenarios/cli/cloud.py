@@ -115,17 +115,18 @@ def cloud(
 async def _serve(settings: ServerSettings) -> None:
     from cloud_stub.server.run import alone
 
-    server = await alone(settings)
-    try:
-        if server.first_words:
-            click.echo("Made for this store, shown only now:")
-            for line in server.first_words:
-                click.echo(f"  {line}")
-        async with service.served(f"listening on {server.address}") as stop:
+    async with service.Service() as running:
+        server = await alone(settings)
+        try:
+            if server.first_words:
+                click.echo("Made for this store, shown only now:")
+                for line in server.first_words:
+                    click.echo(f"  {line}")
             click.echo(f"fieldbeat cloud listens on {server.address}")
-            await stop.wait()
-    finally:
-        await server.close()
+            running.ready(f"listening on {server.address}")
+            await running.stop.wait()
+        finally:
+            await server.close()
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -11,10 +10,10 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
 
 
 class _Json(logging.Formatter):
@@ -68,24 +67,34 @@ async def _watchdog() -> None:
         await asyncio.sleep(period_s)
 
 
-@contextlib.asynccontextmanager
-async def served(status: str) -> AsyncIterator[asyncio.Event]:
-    """While the block runs systemd knows that we do; the event is set by SIGINT and SIGTERM.
+class Service:
+    """What runs until it is told to stop."""
 
-    Args:
-        status: a line for ``systemctl status``.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    notify(f"READY=1\nSTATUS={status}")
-    watchdog = asyncio.create_task(_watchdog())
-    try:
-        yield stop
-    finally:
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        """Set by SIGINT and SIGTERM."""
+        self._watchdog: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """From now on signals are asked to wait for an orderly end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked)
+        return self
+
+    def _asked(self) -> None:
         notify("STOPPING=1")
-        watchdog.cancel()
+        self.stop.set()
+
+    def ready(self, status: str) -> None:
+        """Tell systemd that we serve, with a line for ``systemctl status``."""
+        notify(f"READY=1\nSTATUS={status}")
+        self._watchdog = asyncio.create_task(_watchdog())
+
+    async def __aexit__(self, *_: object) -> None:
+        """It is over."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -140,7 +140,7 @@ def test_a_fleet_in_one_process_comes_up_and_comes_back(stub: Stub, tmp_path: Pa
     [
         ("{", "config.json:1:2: is not JSON"),
         ("[]", "must hold a JSON object"),
-        ('{"deviceType": "x"}', "apiEndpoint: field required"),
+        ('{"deviceType": "x"}', "apiEndpoint: is missing"),
         ('{"apiEndpoint": "api.x", "deviceType": "x"}', "apiEndpoint: must begin with https://"),
         ('{"apiEndpoint": "http://x", "deviceType": "x", "uuid": "ABC"}', "uuid: must be 32"),
         ('{"apiEndpoint": "http://x", "deviceType": "x", "listenPort": 0}', "listenPort:"),
