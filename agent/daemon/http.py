@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..effects import SendRequest
     from ..events import FailureReason
 
+_log = logging.getLogger("fieldbeat.agent")
 BODY_MAX = 16 * 1024 * 1024
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
@@ -64,6 +66,8 @@ class Cloud:
         """
         self.endpoint = endpoint
         self._proxy = proxy
+        self._told = ""
+        """What went wrong last, so that it is said once."""
         connector = aiohttp.TCPConnector(
             limit=connections, ssl=context, force_close=not keep_alive, ttl_dns_cache=10
         )
@@ -84,9 +88,14 @@ class Cloud:
         """One request; whatever goes wrong is an event."""
         try:
             with whatever_fails():
-                return await self._send(request)
+                answer = await self._send(request)
         except NoAnswer as failure:
+            if failure.words != self._told:
+                self._told = failure.words
+                _log.warning("%s %s: %s", request.method, self.endpoint, failure.words)
             return RequestFailed(id=request.id, reason=failure.reason)
+        self._told = ""
+        return answer
 
     async def _send(self, request: SendRequest) -> ResponseReceived:
         limit_s = request.timeout_ms / 1_000
@@ -105,19 +114,35 @@ class Cloud:
             timeout=timeout,
             proxy=self._proxy,
         ) as answer:
-            raw = await answer.content.read(BODY_MAX)
+            raw = await whole(answer, BODY_MAX)
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return ResponseReceived(
                 id=request.id, status=answer.status, headers=headers, body=_body(raw)
             )
 
 
+async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """All of a body.
+
+    Raises:
+        aiohttp.ClientPayloadError: it is longer than ``most`` bytes, or ends too soon.
+    """
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > most:
+            raise aiohttp.ClientPayloadError(f"the body is longer than {most} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
 class NoAnswer(Exception):  # noqa: N818  # it is the name of what happened
     """A request got no answer."""
 
-    def __init__(self, reason: FailureReason) -> None:
+    def __init__(self, reason: FailureReason, cause: BaseException) -> None:
         super().__init__(reason)
         self.reason: FailureReason = reason
+        self.words = str(cause) or {"timeout": "timed out"}.get(reason, type(cause).__name__)
 
 
 @contextlib.contextmanager
@@ -129,18 +154,18 @@ def whatever_fails() -> Iterator[None]:
     """
     try:
         yield
-    except TimeoutError:
-        raise NoAnswer("timeout") from None
-    except (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL):
-        raise NoAnswer("dns") from None
-    except (aiohttp.ClientSSLError, ssl.SSLError):
-        raise NoAnswer("tls") from None
-    except ConnectionRefusedError:
-        raise NoAnswer("refused") from None
-    except aiohttp.ClientOSError as error:
-        raise NoAnswer(_reason(error)) from None
-    except (aiohttp.ClientError, OSError, ValueError):
-        raise NoAnswer("reset") from None
+    except TimeoutError as error:
+        raise NoAnswer("timeout", error) from None
+    except (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL) as error:
+        raise NoAnswer("dns", error) from None
+    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        raise NoAnswer("tls", error) from None
+    except aiohttp.TooManyRedirects as error:
+        raise NoAnswer("reset", ValueError("it redirects in a circle")) from error
+    except OSError as error:
+        raise NoAnswer(_reason(error), error) from None
+    except (aiohttp.ClientError, ValueError) as error:
+        raise NoAnswer("reset", error) from None
 
 
 def _reason(error: OSError) -> FailureReason:

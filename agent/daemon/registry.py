@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from .files import point, settle, write_json
+from .http import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -173,7 +174,7 @@ class Images:
     async def _manifest(self, where: ImageName, reference: str) -> dict[str, Any]:
         headers = {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))}
         async with await self._get(where, f"manifests/{reference}", headers) as answer:
-            raw = await answer.content.read(_MANIFEST_MAX)
+            raw = await whole(answer, _MANIFEST_MAX)
             kind = answer.content_type
         found = _DIGEST.fullmatch(reference)
         if found and hashlib.sha256(raw).hexdigest() != found.group(1):
@@ -213,7 +214,7 @@ class Images:
                 while block := have.read(1024 * 1024):
                     check.update(block)
         headers = {"Range": f"bytes={at}-"} if at else {}
-        async with await self._get(where, f"blobs/{digest}", headers, whole=at) as answer:
+        async with await self._get(where, f"blobs/{digest}", headers, have=at) as answer:
             if answer.status != 206:  # Partial Content
                 at, check = 0, hashlib.sha256()
             more(at)
@@ -237,11 +238,11 @@ class Images:
     # --- HTTP ------------------------------------------------------------------------------------
 
     async def _get(
-        self, where: ImageName, path: str, headers: dict[str, str], *, whole: int = 0
+        self, where: ImageName, path: str, headers: dict[str, str], *, have: int = 0
     ) -> aiohttp.ClientResponse:
         """A good answer, after the token a registry asks for.
 
-        ``whole``: bytes we have; a registry that has no more says 416, and then all is fetched.
+        ``have``: bytes we have; a registry that has no more says 416, and then all is fetched.
         """
         scheme = "http" if where.host in self._plain else "https"
         url = URL(f"{scheme}://{where.host}/v2/{where.name}/{path}")
@@ -256,7 +257,7 @@ class Images:
             answer.release()
             if answer.status == 401 and attempt < 2 and challenge.startswith("Bearer "):
                 self._tokens[where.name] = await self._token(challenge)
-            elif answer.status == 416 and whole:
+            elif answer.status == 416 and have:
                 headers = {}
             else:
                 raise PullError(f"the registry answered {answer.status}")
