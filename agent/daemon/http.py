@@ -110,7 +110,8 @@ class Cloud:
             request.method,
             self.endpoint + request.path,
             data=data,
-            headers=dict(request.headers),
+            # as a supervisor says, though it makes a new connection for each request
+            headers={**request.headers, "connection": "keep-alive"},
             timeout=timeout,
             proxy=self._proxy,
         ) as answer:
