@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import api_state
 from .actions import Action, Answer
-from .device_config import instant_updates, vpn_enabled
+from .api_state import app_uuid
+from .device_config import instant_updates
 from .effects import ReplyToApi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .events import ApiCalled
     from .machine import Agent
 
@@ -31,8 +31,7 @@ def _route(agent: Agent, event: ApiCalled, *, now_ms: int) -> tuple[int, Any] | 
     parts = event.path.partition("?")[0].strip("/").split("/")
     match event.method, parts:
         case "GET", _:
-            reader = _READERS.get("/".join(parts))
-            return (NOT_FOUND, "Not Found") if reader is None else reader(agent, now_ms)
+            return api_state.read(agent, parts, event.body, now_ms=now_ms)
         case "POST", ["v1", "update"]:
             return _update(agent, event)
         case "POST", ["v1", "reboot" | "shutdown" as name]:
@@ -46,6 +45,8 @@ def _route(agent: Agent, event: ApiCalled, *, now_ms: int) -> tuple[int, Any] | 
             secret = agent.ctx.secret()
             agent.ctx.persist(api_secret=secret)
             return OK, secret
+        case "POST", ["v1", "apps", number, "stop" | "start" as name]:
+            return _single_v1(agent, event, number, name, now_ms=now_ms)
         case "POST", ["v2", "applications", number, action]:
             return _app_v2(agent, event, number, action, now_ms=now_ms)
         case _:
@@ -80,7 +81,7 @@ def _app_v1(agent: Agent, event: ApiCalled, name: str, *, now_ms: int) -> tuple[
     number = event.body.get("appId")
     if number is None:
         return BAD_REQUEST, "Missing app id"
-    app = _app_uuid(agent, str(number))
+    app = app_uuid(agent, str(number))
     if app is None:
         return NOT_FOUND, "App not found"
     body: Any = "OK" if name == "restart" else {"Data": "OK", "Error": ""}
@@ -88,10 +89,30 @@ def _app_v1(agent: Agent, event: ApiCalled, name: str, *, now_ms: int) -> tuple[
     return None
 
 
+def _single_v1(
+    agent: Agent, event: ApiCalled, number: str, name: str, *, now_ms: int
+) -> tuple[int, Any] | None:
+    """The only container of an app; of several this version of the API knows nothing."""
+    app = app_uuid(agent, number)
+    boxes = agent.update.containers.mirror.of(app) if app is not None else []
+    if len(boxes) != 1:
+        return (NOT_FOUND, "App not found") if not boxes else (BAD_REQUEST, api_state.SINGLE)
+    body = {"containerId": boxes[0].name}
+    if name == "start":
+        if boxes[0].state != "running" and boxes[0].doing is None:
+            agent.update.containers.start(agent.ctx, boxes[0])
+        return OK, body
+    force = event.body.get("force") is True
+    answer = Answer(event.call, OK, body)
+    stop = Action("stop", [boxes[0].app], service=boxes[0].service, force=force, answer=answer)
+    agent.actions.begin(agent.ctx, agent.update, stop, now_ms=now_ms)
+    return None
+
+
 def _app_v2(
     agent: Agent, event: ApiCalled, number: str, action: str, *, now_ms: int
 ) -> tuple[int, Any] | None:
-    app = _app_uuid(agent, number)
+    app = app_uuid(agent, number)
     if app is None:
         return NOT_FOUND, {"status": "failed", "message": "App not found"}
     if action in ("restart", "purge"):
@@ -136,73 +157,3 @@ def _recreate(
         ),
         now_ms=now_ms,
     )
-
-
-def _app_uuid(agent: Agent, number: str) -> str | None:
-    return next((app.uuid for app in agent.update.apps if str(app.id) == number), None)
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-
-def _device(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    config, disk = agent.ctx.config, agent.ctx.persisted
-    commit = next(iter(disk.current_commits.values()), None)
-    return OK, {
-        "api_port": 48484,
-        "commit": commit,
-        "ip_address": config.ip_address,
-        "mac_address": config.mac_address,
-        "os_version": config.os_version,
-        "supervisor_version": config.supervisor_version,
-        "status": "Idle",
-        "update_pending": agent.update.active,
-        "update_downloaded": False,
-        "update_failed": agent.update.failures > 0,
-    }
-
-
-def _health(agent: Agent, now_ms: int) -> tuple[int, Any]:
-    return (OK, "OK") if agent.healthy(now_ms=now_ms) else (SERVER_ERROR, "Unhealthy")
-
-
-def _apps_state(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    return OK, agent.update.report(agent.ctx, {})
-
-
-def _status(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    mirror = agent.update.containers.mirror
-    containers = [
-        {"status": box.state, "serviceName": box.service, "appId": box.app} for box in mirror.boxes
-    ]
-    images = [{"name": row.image, "serviceName": row.service} for row in mirror.rows]
-    state = "applied" if not agent.update.active else "applying"
-    return OK, {**SUCCESS, "appState": state, "containers": containers, "images": images}
-
-
-def _name(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    target = agent.ctx.persisted.target or {}
-    return OK, {**SUCCESS, "deviceName": target.get("name")}
-
-
-def _version(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    return OK, {**SUCCESS, "version": agent.ctx.config.supervisor_version}
-
-
-def _vpn(agent: Agent, _now_ms: int) -> tuple[int, Any]:
-    return OK, {**SUCCESS, "vpn": {"enabled": vpn_enabled(agent.ctx.applied)}}
-
-
-_READERS: dict[str, Callable[[Agent, int], tuple[int, Any]]] = {
-    "ping": lambda _agent, _now: (OK, "OK"),
-    "v1/healthy": _health,
-    "v1/device": _device,
-    "v2/version": lambda agent, _: (
-        OK,
-        {**SUCCESS, "version": agent.ctx.config.supervisor_version},
-    ),
-    "v2/device/name": _name,
-    "v2/device/vpn": _vpn,
-    "v2/applications/state": _apps_state,
-    "v2/state/status": _status,
-}

@@ -59,6 +59,7 @@ class Agent:
         "provision",
         "report",
         "update",
+        "vpn_connected",
     )
 
     def __init__(self, config: AgentConfig, persisted: Persisted, draws: Draws) -> None:
@@ -69,6 +70,8 @@ class Agent:
         self._actions: Actions | None = None
         self.provision: Provision | None = None
         self._vpn_on = True
+        self.vpn_connected = False
+        """What the host says of the tunnel (``vpn_status/active``); a driver writes it."""
         self._started_ms = 0
         self._deadline_ms: int | None = None
         self._steady = False

@@ -94,7 +94,7 @@ def _releases(app: TargetApp, mirror: Mirror) -> dict[str, Services]:
             }
     for box in boxes:
         services = releases.setdefault(box.commit, {})
-        services[box.service] = {"image": box.image, "status": _status(box, boxes)}
+        services[box.service] = {"image": box.image, "status": status_of(box, boxes)}
     if app.commit is not None:
         target = releases.setdefault(app.commit, {})
         for service in app.services:
@@ -108,7 +108,8 @@ def _releases(app: TargetApp, mirror: Mirror) -> dict[str, Services]:
     return dict(sorted(releases.items()))
 
 
-def _status(box: Box, boxes: list[Box]) -> str:
+def status_of(box: Box, boxes: list[Box]) -> str:
+    """A container's status in the words of the wire; ``boxes`` are those of its app."""
     if box.doing is not None:
         return _DOING[box.doing]
     if box.state == "running":

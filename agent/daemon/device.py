@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..events import Event
     from .disk import Disk
     from .engine import Engine
-    from .http import Cloud
+    from .http import Cloud, DryCloud
     from .volatile import Forgetful, Volatile
 
 _log = logging.getLogger("fieldbeat.agent")
@@ -46,7 +46,7 @@ class Device:
         *,
         disk: Disk,
         engine: Engine,
-        cloud: Cloud,
+        cloud: Cloud | DryCloud,
         volatile: Volatile | Forgetful,
         draws: Draws,
         sense: Callable[[], Mapping[str, Any]] = dict,
@@ -71,6 +71,8 @@ class Device:
         self.vpn_enabled = True
         self.done = asyncio.Event()
         """The board was shut down."""
+        self.talked = asyncio.Event()
+        """A poll and a report have succeeded."""
         self.failed = 0
         """How often the supervisor had to be started again."""
         self._disk = disk
@@ -175,6 +177,8 @@ class Device:
                         break
         finally:
             self._busy = False
+        if not self.talked.is_set() and self.agent is not None and _talked(self.agent):
+            self.talked.set()
         self._arm()
 
     def _arm(self) -> None:
@@ -313,3 +317,9 @@ class Device:
             return found
         finally:
             del self._calls[number]
+
+
+def _talked(agent: Agent) -> bool:
+    report = agent.report
+    polled = agent.poll.last_success_ms is not None
+    return polled and report.started and report.waiting is None and report.last is not None

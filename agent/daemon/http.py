@@ -6,6 +6,7 @@ each wait for bytes), everything else one for the whole.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -18,7 +19,7 @@ import aiohttp
 from ..events import RequestFailed, ResponseReceived
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..effects import SendRequest
     from ..events import FailureReason
@@ -120,6 +121,26 @@ class Cloud:
             return ResponseReceived(
                 id=request.id, status=answer.status, headers=headers, body=_body(raw)
             )
+
+
+class DryCloud:
+    """Shows what would be sent, without keys, and never answers."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+
+    async def send(self, request: SendRequest) -> ResponseReceived | RequestFailed:
+        """Show a request."""
+        headers = dict(request.headers)
+        if "authorization" in headers:
+            headers["authorization"] = "Bearer …"
+        shown = {"method": request.method, "path": request.path, "headers": headers}
+        self._show(json.dumps({**shown, "body": request.body}, ensure_ascii=False, default=dict))
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:

@@ -8,6 +8,7 @@ import logging
 import platform
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yarl import URL
@@ -20,13 +21,13 @@ from .config_json import DeviceConfig
 from .device import Device
 from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
-from .http import Cloud, trust
+from .http import Cloud, DryCloud, trust
 from .process_engine import ProcessEngine, service_environment
 from .registry import Images
 from .volatile import Forgetful, Volatile
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from .engine import Engine
 
@@ -55,6 +56,8 @@ class Options:
     fleet: int | None = None
     """Application id; config.json's where not given."""
     seed: int = 0
+    show: Callable[[str], None] | None = None
+    """Nothing is sent or stored: each request is shown as a line of JSON."""
 
 
 class Program:
@@ -63,7 +66,7 @@ class Program:
     def __init__(self) -> None:
         self.devices: list[Device] = []
         self.api: SupervisorApi | None = None
-        self._cloud: Cloud | None = None
+        self._cloud: Cloud | DryCloud | None = None
         self._starting: asyncio.Task[None] | None = None
 
     @classmethod
@@ -76,15 +79,19 @@ class Program:
         """
         program, config = cls(), DeviceConfig(options.config)
         many = options.devices > 1
-        program._cloud = Cloud(
-            config.values.apiEndpoint,
-            context=trust(config.values.apiEndpoint, config.values.root_ca),
-            proxy=options.proxy,
-            keep_alive=many,
-            connections=FLEET_CONNECTIONS if many else 0,
+        program._cloud = (
+            DryCloud(options.show)
+            if options.show
+            else Cloud(
+                config.values.apiEndpoint,
+                context=trust(config.values.apiEndpoint, config.values.root_ca),
+                proxy=options.proxy,
+                keep_alive=many,
+                connections=FLEET_CONNECTIONS if many else 0,
+            )
         )
         try:
-            if many:
+            if many or options.show:
                 program._many(options, config)
             else:
                 await program._one(options, config)
@@ -125,7 +132,7 @@ class Program:
         self, state: Path, volatile: Volatile, config: DeviceConfig, disk: FileDisk
     ) -> Engine:
         """Real downloads, and processes."""
-        assert self._cloud is not None
+        assert isinstance(self._cloud, Cloud)
         plain = _plain_hosts(config.values.apiEndpoint)
 
         def credentials() -> tuple[str, str] | None:
@@ -170,6 +177,10 @@ class Program:
         if self._cloud is not None:
             await self._cloud.close()
 
+    async def talked(self) -> None:
+        """Return when every device has polled, and reported, with success."""
+        await asyncio.gather(*(device.talked.wait() for device in self.devices))
+
     async def shut_down(self) -> None:
         """Return when a person shut down every board."""
         await asyncio.gather(*(device.done.wait() for device in self.devices))
@@ -182,7 +193,11 @@ def _plain_hosts(endpoint: str) -> tuple[str, ...]:
 
 
 def _in_memory(
-    options: Options, config: DeviceConfig, settings: AgentConfig, number: int, cloud: Cloud
+    options: Options,
+    config: DeviceConfig,
+    settings: AgentConfig,
+    number: int,
+    cloud: Cloud | DryCloud,
 ) -> Device:
     """A device of a fleet: its uuid and keys come from the seed and its number."""
     draws = random.Random(f"{options.seed}/{number}")
@@ -191,11 +206,15 @@ def _in_memory(
         text = f"{options.seed}/{number}/{what}/{config.values.apiKey}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    state = Persisted(
-        uuid=secret("uuid"),
-        device_api_key=secret("key"),
-        provisioning_key=config.values.apiKey,
-        application_id=options.fleet or config.values.applicationId,
+    state = (
+        Persisted(**config.identity())
+        if options.show
+        else Persisted(
+            uuid=secret("uuid"),
+            device_api_key=secret("key"),
+            provisioning_key=config.values.apiKey,
+            application_id=options.fleet or config.values.applicationId,
+        )
     )
     return Device(
         settings,
@@ -204,5 +223,6 @@ def _in_memory(
         cloud=cloud,
         volatile=Forgetful(),
         draws=draws,
+        sense=sensors.Sensors(Path("/")).read if options.show else dict,
         name=(state.uuid or "")[:7],
     )

@@ -16,6 +16,9 @@ from . import service
 if TYPE_CHECKING:
     from agent.daemon.program import Options
 
+ONCE_S = 120.0
+"""Two time-outs of a request."""
+DRY_S = 0.5
 EXTRAS = "pip install 'fieldbeat[agent]'"
 
 
@@ -69,6 +72,8 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
     help="Application id to register in.  [default: config.json's]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of a fleet's identities.")
+@click.option("--once", is_flag=True, help="End after one poll and one report; 1 if they fail.")
+@click.option("--dry-run", is_flag=True, help="Print the first requests; send and store nothing.")
 @click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def agent(
     config: Path,
@@ -80,6 +85,8 @@ def agent(
     devices: int,
     fleet: int | None,
     seed: int,
+    once: bool,
+    dry_run: bool,
     log: Literal["text", "json"],
 ) -> None:
     """Behave towards a cloud as a balena-supervisor does, in real time.
@@ -103,17 +110,18 @@ def agent(
         devices=devices,
         fleet=fleet,
         seed=seed,
+        show=click.echo if dry_run else None,
     )
     service.set_up_logs(as_json=log == "json")
     try:
-        service.run(_run(options))
+        service.run(_dry(options) if dry_run else _run(options, once=once))
     except ConfigError as error:
         raise InputError(str(error)) from error
     except OSError as error:
         raise LabError(f"{error.filename or listen}: {error.strerror or error}") from error
 
 
-async def _run(options: Options) -> None:
+async def _run(options: Options, *, once: bool) -> None:
     from agent.daemon.program import Program
 
     async with service.Service() as running:
@@ -124,13 +132,30 @@ async def _run(options: Options) -> None:
             else:
                 click.echo(f"{len(program.devices)} devices are starting")
             running.ready(f"{len(program.devices)} device(s)")
-            ends = (running.stop.wait(), program.shut_down())
+            talked = program.talked() if once else asyncio.Event().wait()
+            ends = (running.stop.wait(), program.shut_down(), talked)
             ended = [asyncio.ensure_future(waiting) for waiting in ends]
-            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                ended,
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=ONCE_S if once else None,
+            )
+            over = any(waiting.done() for waiting in ended)
             for waiting in ended:
                 waiting.cancel()
         finally:
             await program.close()
+    if not over:
+        click.echo(f"no poll and report within {ONCE_S:.0f} s", err=True)
+        raise SystemExit(1)
+
+
+async def _dry(options: Options) -> None:
+    from agent.daemon.program import Program
+
+    program = await Program.start(options)
+    await asyncio.sleep(DRY_S)
+    await program.close()
 
 
 def _address(listen: str) -> tuple[str, int | None]:

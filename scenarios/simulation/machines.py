@@ -203,6 +203,7 @@ class Machines:
     def api_call(self, device: Device, life: int, call: CallDevice) -> None:
         """A call through cloudlink; a supervisor that is not there refuses the connection."""
         if device.life == life and device.agent is not None:
+            device.agent.vpn_connected = True  # the call came that way
             event = ApiCalled(call=call.call, method=call.method, path=call.path, body=call.body)
             self.supervisor_event(device, device.process, event)
 

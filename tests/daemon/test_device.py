@@ -173,9 +173,41 @@ def test_an_api_that_is_away_is_tried_again(tmp_path: Path) -> None:
     )
     try:
         assert process.stderr is not None
-        line = json.loads(process.stderr.readline())
-        assert line["message"] == "provisioning failed at register: refused"
+        lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+        assert "Cannot connect to host 127.0.0.1:9" in lines[0]["message"]
+        assert lines[1]["message"] == "provisioning failed at register: refused"
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         process.stderr.close()
+
+
+def test_once_ends_after_a_poll_and_a_report(stub: Stub, tmp_path: Path) -> None:
+    fleet = stub.fleet("once")
+    config = config_file(tmp_path, stub, fleet)
+    done = subprocess.run(
+        command(config, "--once"), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    row = _row(stub, json.loads(config.read_text())["uuid"])
+    assert row["api_heartbeat_state"] == "online"
+    assert row["memory_total"] > 0
+
+
+def test_a_dry_run_shows_requests_without_keys_and_leaves_no_trace(
+    stub: Stub, tmp_path: Path
+) -> None:
+    fleet = stub.fleet("dry-run")
+    config = config_file(tmp_path, stub, fleet)
+    before = config.read_text()
+    done = subprocess.run(
+        command(config, "--dry-run"), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["method"], one["path"]) for one in shown] == [("POST", "/device/register")]
+    assert fleet.provisioning_key not in done.stdout
+    assert config.read_text() == before
+    assert list(tmp_path.iterdir()) == [config]
+    path = f"/v7/device?$filter=belongs_to__application eq {fleet.id}"
+    assert stub.ask("GET", path).rows == []

@@ -54,6 +54,14 @@ def reply(toy: Toy, method: str, path: str, **body: Any) -> tuple[int, Any]:
         ("POST", f"/v2/applications/{APP_ID}/restart-service", {"serviceName": "none"}, 404),
         ("POST", f"/v2/applications/{APP_ID}/stop-service", {"serviceName": "main"}, 200),
         ("POST", f"/v2/applications/{APP_ID}/start-service", {"serviceName": "main"}, 200),
+        ("GET", "/v2/cleanup-volumes", {}, 200),
+        ("GET", "/v2/containerId", {}, 200),
+        ("GET", "/v2/containerId", {"service": "none"}, 404),
+        ("GET", f"/v2/applications/{APP_ID}/state", {}, 200),
+        ("GET", "/v2/applications/99/state", {}, 404),
+        ("GET", f"/v1/apps/{APP_ID}", {}, 400),
+        ("GET", "/v1/apps/99", {}, 404),
+        ("POST", f"/v1/apps/{APP_ID}/stop", {}, 400),
         ("POST", "/v1/nothing", {}, 404),
         ("GET", "/v1/nothing", {}, 404),
     ],
@@ -183,3 +191,36 @@ def test_which_variables_need_a_reboot() -> None:
     assert needs_reboot({"SUPERVISOR_PERSISTENT_LOGGING": "1"}, {})
     assert not needs_reboot({}, {"SUPERVISOR_POLL_INTERVAL": "1"})
     assert not needs_reboot({"HOST_CONFIG_a": "1"}, {"HOST_CONFIG_a": "1"})
+
+
+def test_states_are_told_in_the_words_and_numbers_of_the_cloud(toy: Toy) -> None:
+    _, state = reply(toy, "GET", "/v2/state/status")
+    assert state["release"] == "r1"
+    assert {(box["status"], box["appId"]) for box in state["containers"]} == {("Running", APP_ID)}
+    assert {image["status"] for image in state["images"]} == {"Downloaded"}
+    _, apps = reply(toy, "GET", "/v2/applications/state")
+    ((_, app),) = apps.items()
+    assert (app["appId"], app["commit"]) == (APP_ID, "r1")
+    assert app["services"]["main"]["status"] == "Running"
+    assert app["services"]["main"]["downloadProgress"] is None
+    _, one = reply(toy, "GET", f"/v2/applications/{APP_ID}/state")
+    assert one["commit"] == "r1"
+    told = one["local"][str(APP_ID)]["services"].values()
+    assert {service["status"] for service in told} == {"Running"}
+    _, ids = reply(toy, "GET", "/v2/containerId")
+    assert ids["services"].keys() == {"main", "side"}
+
+
+def test_the_only_container_of_an_app_can_be_stopped_and_started() -> None:
+    part = target("r1", {"main": service("main", "r1")})
+    toy = Toy(
+        ToyCloud(part), images=(image_of("main", "r1"),), persisted=replace(SETTLED, target=part)
+    )
+    toy.run_until(60_000)
+    _, before = reply(toy, "GET", f"/v1/apps/{APP_ID}")
+    assert before["commit"] == "r1"
+    for name, status in (("stop", "exited"), ("start", "Running")):
+        answered, body = reply(toy, "POST", f"/v1/apps/{APP_ID}/{name}")
+        assert (answered, body) == (200, {"containerId": before["containerId"]})
+        _, state = reply(toy, "GET", "/v2/state/status")
+        assert [box["status"] for box in state["containers"]] == [status]
