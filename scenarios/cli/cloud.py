@@ -38,6 +38,11 @@ EXTRAS = "pip install 'fieldbeat[cloud]'"
     metavar="CERT,KEY|dev",
     help="Certificate chain and key; or dev: made by a development CA beside the database.",
 )
+@click.option(
+    "--registry",
+    metavar="HOST[:PORT]",
+    help="Where devices find images.  [default: the address of --listen]",
+)
 @click.option("--mqtt", metavar="URL", help="Publish status changes: mqtt://host[:port].")
 @click.option(
     "--reach-devices",
@@ -68,6 +73,7 @@ def cloud(
     db: str,
     profile: Literal["balena-cloud", "open-balena"],
     tls: str | None,
+    registry: str | None,
     mqtt: str | None,
     reach_devices: bool,
     retention: float,
@@ -99,6 +105,7 @@ def cloud(
             vpn_service_key=environment.get("FIELDBEAT_VPN_SERVICE_KEY"),
             certificate=_certificate(tls, host, db),
             mqtt=mqtt,
+            registry=registry,
             reach=reach_devices,
             retention_s=retention * 86_400,
             lag_s=lag,
