@@ -110,6 +110,7 @@ class Agent:
 
     def _look_around(self, *, now_ms: int) -> None:
         """After every event: report what changed, reboot if it is time, know the next deadline."""
+        self.update.look(now_ms=now_ms)
         containers = self.update.containers
         if (
             containers.reboot_needed
@@ -294,12 +295,13 @@ class Agent:
         self.actions.begin(self.ctx, self.update, Action("reboot", apps), now_ms=now_ms)
 
     def healthy(self, *, now_ms: int) -> bool:
-        """``/v1/healthy``: a poll has succeeded in the last two intervals (§6)."""
+        """``/v1/healthy``: a poll succeeded in the last two intervals, no apply is stuck (§6)."""
         limit_ms = HEALTHY_INTERVALS * poll_interval_ms(
             self.ctx.applied, self.ctx.config.poll_interval_ms
         )
         since = self.poll.last_success_ms
-        return now_ms - (self._started_ms if since is None else since) < limit_ms
+        polled = now_ms - (self._started_ms if since is None else since) < limit_ms
+        return polled and not self.update.stuck(limit_ms, now_ms=now_ms)
 
     # --- the short way ---------------------------------------------------------------------------
 

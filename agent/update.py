@@ -41,8 +41,11 @@ class Update:
         "active",
         "apps",
         "attempts",
+        "began_ms",
         "containers",
         "failures",
+        "fetched_ms",
+        "fetching_ms",
         "force",
         "gates",
         "held",
@@ -57,6 +60,11 @@ class Update:
         self.containers = Containers()
         self.apps: tuple[TargetApp, ...] = ()
         self.rejected: tuple[str, ...] = ()
+        self.began_ms = 0
+        self.fetched_ms = 0
+        """Time of this apply that went into pulls."""
+        self.fetching_ms: int | None = None
+        """Since when a pull runs."""
         self.active = False
         """A target is being applied; also while it sleeps between two tries."""
         self.paused = False
@@ -127,7 +135,8 @@ class Update:
 
     def _begin(self, *, force: bool, now_ms: int) -> None:
         self.active, self.force = True, force
-        self.next_ms = now_ms
+        self.next_ms = self.began_ms = now_ms
+        self.fetched_ms = 0
 
     def cancel(self, ctx: Context) -> None:
         """Give up pulls, hand-overs under way and any sleep; finished layers stay in the engine."""
@@ -136,6 +145,20 @@ class Update:
         self.containers.mirror.pulls = None
         self.containers.handovers = None
         self.next_ms, self.queued = None, None
+
+    def look(self, *, now_ms: int) -> None:
+        """After every event: count the time of pulls."""
+        fetching = bool(self.containers.mirror.pulls)
+        if fetching == (self.fetching_ms is None):
+            if self.fetching_ms is not None:
+                self.fetched_ms += now_ms - self.fetching_ms
+            self.fetching_ms = now_ms if fetching else None
+
+    def stuck(self, limit_ms: int, *, now_ms: int) -> bool:
+        """An apply takes longer than the limit, its pulls not counted (§6)."""
+        if not self.active or self.fetching_ms is not None:
+            return False
+        return now_ms - self.began_ms - self.fetched_ms >= limit_ms
 
     # --- rounds ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import effects as do
@@ -25,6 +26,8 @@ _log = logging.getLogger("fieldbeat.agent")
 RESTART_S = 10.0
 """The host's ``RestartSec`` of a supervisor that failed (``SUPERVISOR.md §7``)."""
 SENSORS_S = 10.0
+ADDRESSES_S = 30.0
+"""``ipAddressUpdateInterval``."""
 HANDOVER_S = 0.1
 """Between two looks for a hand-over file (``SUPERVISOR.md §5``)."""
 
@@ -50,6 +53,7 @@ class Device:
         volatile: Volatile | Forgetful,
         draws: Draws,
         sense: Callable[[], Mapping[str, Any]] = dict,
+        addresses: Callable[[], Mapping[str, str]] = dict,
         name: str = "",
         clock_ms: Callable[[], int] = wall_ms,
     ) -> None:
@@ -63,6 +67,7 @@ class Device:
             volatile: what it forgets.
             draws: randomness of jitter and keys.
             sense: the board's readings, by the names of the state report.
+            addresses: the board's, by the names of ``AgentConfig``, looked at every 30 s.
             name: put before its lines in the log.
             clock_ms: gives the time, ms, never going back.
         """
@@ -81,6 +86,7 @@ class Device:
         self._volatile = volatile
         self._draws = draws
         self._sense = sense
+        self._addresses = addresses
         self._name = f"{name}: " if name else ""
         self._clock_ms = clock_ms
         self._process = 0
@@ -139,15 +145,31 @@ class Device:
 
     async def _look(self) -> None:
         """Read the sensors, and look for hand-over files while one is waited for."""
-        looked_s = 0.0
+        looked_s = addressed_s = 0.0
         while True:
             await asyncio.sleep(HANDOVER_S if self._handing_over() else 1.0)
             for app_id, service in self._handing_over():
                 if self._volatile.handover_signalled(app_id, service):
                     self.event(HandoverSignalled(service=service))
-            if time.monotonic() - looked_s >= SENSORS_S:
-                looked_s = time.monotonic()
+            now_s = time.monotonic()
+            if now_s - addressed_s >= ADDRESSES_S:
+                addressed_s = now_s
+                self._readdress()
+            if now_s - looked_s >= SENSORS_S:
+                looked_s = now_s
                 self.event(BoardMeasured(readings=self._sense()))
+
+    def _readdress(self) -> None:
+        """The board may have other addresses by now."""
+        now, known = self._addresses(), self.config
+        self.config = replace(
+            known,
+            ip_address=now.get("ip_address", known.ip_address),
+            mac_address=now.get("mac_address", known.mac_address),
+        )
+        if self.agent is not None and self.agent.ctx.config != self.config:
+            self.agent.ctx.config = self.config
+            self.event(BoardMeasured(readings=self._sense()))
 
     def _handing_over(self) -> list[tuple[int, str]]:
         if self.agent is None or not self.agent.update.containers.handovers:

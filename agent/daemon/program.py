@@ -117,6 +117,7 @@ class Program:
             volatile=volatile,
             draws=random.SystemRandom(),
             sense=sensors.Sensors(state).read,
+            addresses=sensors.network,
         )
         self.api = SupervisorApi(
             device,

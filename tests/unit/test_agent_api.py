@@ -224,3 +224,17 @@ def test_the_only_container_of_an_app_can_be_stopped_and_started() -> None:
         assert (answered, body) == (200, {"containerId": before["containerId"]})
         _, state = reply(toy, "GET", "/v2/state/status")
         assert [box["status"] for box in state["containers"]] == [status]
+
+
+def test_a_supervisor_whose_apply_does_not_end_is_not_healthy(toy: Toy) -> None:
+    toy.user_locks.add("main")
+    toy.cloud.part = target("r2", {"main": service("main", "r2")})
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 60_000)
+    assert toy.agent.healthy(now_ms=toy.now_ms)
+    began_ms = toy.agent.update.began_ms
+    limit_ms = 2 * toy.agent.poll.interval_ms
+    toy.agent.poll.last_success_ms = began_ms + limit_ms
+    pulling_ms = toy.agent.update.fetched_ms
+    assert toy.agent.healthy(now_ms=began_ms + limit_ms + pulling_ms - 1)
+    assert not toy.agent.healthy(now_ms=began_ms + limit_ms + pulling_ms)
