@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,6 +52,21 @@ def judge(app: TargetApp, config: AgentConfig) -> tuple[bool, tuple[TargetServic
     if any(not service.optional for service in failing):
         return True, app.services
     return False, tuple(service for service in app.services if service not in failing)
+
+
+def judge_all(
+    apps: tuple[TargetApp, ...], config: AgentConfig
+) -> tuple[tuple[TargetApp, ...], tuple[TargetApp, ...]]:
+    """The apps without the services they may not run, and those whose release is rejected."""
+    kept, rejected = [], []
+    for app in apps:
+        refused, services = judge(app, config)
+        if refused:
+            rejected.append(app)
+        kept.append(app if services is app.services else replace(app, services=services))
+    # the parsed apps are shared by every device on the release: keep that value where it holds
+    same = all(one is other for one, other in zip(kept, apps, strict=True))
+    return apps if same else tuple(kept), tuple(rejected)
 
 
 def _met(requirement: Requirement, config: AgentConfig) -> bool:

@@ -6,7 +6,6 @@ ended.  Update locks refuse a round; it is tried again after a delay that double
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -114,16 +113,11 @@ class Update:
         except TargetError as error:
             ctx.note(f"the stored target state cannot be applied: {error}")
             return
-        apps, rejected = [], []
-        for app in parsed:
-            refused, services = contracts.judge(app, ctx.config)
-            if refused:
-                rejected.append(app.uuid)
-                ctx.note(f"release {(app.commit or '')[:SHORT_NAME]} rejected: contract not met")
-            apps.append(app if services is app.services else replace(app, services=services))
-        unchanged = len(apps) == len(parsed) and all(map(_same, apps, parsed))
-        self.apps, self.rejected = parsed if unchanged else tuple(apps), tuple(rejected)
-        ctx.persist(target_rejected=bool(rejected))
+        self.apps, refused = contracts.judge_all(parsed, ctx.config)
+        for app in refused:
+            ctx.note(f"release {(app.commit or '')[:SHORT_NAME]} rejected: contract not met")
+        self.rejected = tuple(app.uuid for app in refused)
+        ctx.persist(target_rejected=bool(refused))
 
     def again(self, ctx: Context, *, force: bool, cancel: bool, now_ms: int) -> None:
         """``/v1/update`` with an unchanged target: apply once more, behind what runs or instead."""
@@ -398,7 +392,3 @@ def _late(last: Mapping[str, Any] | None, current: str) -> str | None:
     told: str | None = last.get("release_uuid")
     release = last.get("releases", {}).get(current, {})
     return current if release.get("update_status") == "done" else told
-
-
-def _same(one: object, other: object) -> bool:
-    return one is other

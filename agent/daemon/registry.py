@@ -156,7 +156,7 @@ class Images:
         where = parse_image(image)
         manifest = await self._manifest(where, where.reference)
         parts = [manifest["config"], *manifest["layers"]]
-        total = sum(int(part["size"]) for part in parts) or 1
+        total = sum(part["size"] for part in parts) or 1
         done, told = 0, -1
 
         def more(count: int) -> None:
@@ -167,7 +167,7 @@ class Images:
                 told = percent
                 progress(percent)
 
-        names = [await self._blob(where, str(part["digest"]), more) for part in parts]
+        names = [await self._blob(where, part["digest"], more) for part in parts]
         self._known[image] = sorted(set(names))
         write_json(self._index, self._known)
 
@@ -183,8 +183,9 @@ class Images:
             value = json.loads(raw)
             if kind in _INDEXES or "manifests" in value:
                 return await self._manifest(where, self._choose(value["manifests"]))
-            if not isinstance(value["layers"], list) or "digest" not in value["config"]:
-                raise PullError("the manifest names no layers")
+            for part in (value["config"], *value["layers"]):
+                if not isinstance(part["digest"], str) or not isinstance(part["size"], int):
+                    raise PullError("the manifest has a part without digest or size")
         except (ValueError, KeyError, TypeError) as error:
             raise PullError(f"the manifest cannot be read: {error}") from None
         manifest: dict[str, Any] = value

@@ -178,6 +178,8 @@ class Filter:
                 return self._arithmetic(node, here, bound)
             case ast.UnaryOp() if isinstance(node.op, ast.USub):
                 term = self._term(node.operand, here, bound)
+                if term.kind not in _NUMBERS:
+                    raise BadQuery(f"{_words(node)} needs a number")
                 return Term(-term.sql, term.kind)
             case ast.BoolOp() | ast.Compare() | ast.CollectionLambda() | ast.UnaryOp():
                 return Term(self.condition(node, here, bound), "boolean", True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +21,6 @@ from tests.stub_cloud import SETTINGS, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.daemon.odd_cloud import Asked, Odd
 
@@ -151,9 +153,6 @@ def test_ten_megabytes_of_target_state_are_taken(tmp_path: Path) -> None:
 def test_a_certificate_nobody_vouches_for_is_refused_until_the_ca_is_given(
     tmp_path: Path,
 ) -> None:
-    import base64
-    from dataclasses import replace
-
     pair = development_authority(tmp_path / "tls", ["127.0.0.1"])
     ca = base64.b64encode((tmp_path / "tls" / "ca.pem").read_bytes()).decode()
     with running(tmp_path, replace(SETTINGS, certificate=pair)) as stub:
@@ -217,3 +216,26 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         done = subprocess.run(start, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert taken in done.stderr
+
+
+def test_requests_go_through_a_proxy_that_is_named(tmp_path: Path) -> None:
+    with odd_cloud() as odd:
+        config = _config(tmp_path, "http://api.invalid:8080")
+        with _logged(command(config, "--proxy", odd.url), tmp_path):
+            until(lambda: odd.asked)
+    assert odd.asked[0].path == f"http://api.invalid:8080/device/v3/{UUID}/state"
+
+
+def test_a_clock_of_1970_fails_at_tls_and_says_so(tmp_path: Path) -> None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        pytest.skip("faketime is not installed")
+    clock = {"FAKETIME": "@1970-01-02 00:00:00", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    pair = development_authority(tmp_path / "tls", ["127.0.0.1"])
+    ca = base64.b64encode((tmp_path / "tls" / "ca.pem").read_bytes()).decode()
+    with running(tmp_path, replace(SETTINGS, certificate=pair)) as stub:
+        config = _config(tmp_path, stub.url, balenaRootCA=ca)
+        with _logged(command(config), tmp_path, LD_PRELOAD=str(library), **clock) as log:
+            until(lambda: "failed at first state: tls" in log())
+            assert "not yet valid" in log()
+        assert json.loads(config.read_text())["deviceApiKey"] == "k"

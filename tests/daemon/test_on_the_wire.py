@@ -75,7 +75,8 @@ def test_a_first_boot_asks_what_the_real_one_asked(tmp_path: Path, behaviour: st
         with agent(config, "--behaviour", behaviour):
             until(lambda: len(odd.asked) >= len(RECORDED))
             assert time.monotonic() - began_s < 20
-        asked = odd.asked[: len(RECORDED)]
+        # the last two go out in one moment on two connections: either may arrive first
+        asked = [*odd.asked[:3], *sorted(odd.asked[3:5], key=lambda a: a.method)]
     assert [(a.method, a.path) for a in asked] == [(r["method"], r["url"]) for r in RECORDED]
     for ours, theirs in zip(asked, RECORDED, strict=True):
         assert _headers(ours.headers) == _headers(theirs["headers"]), theirs["n"]
