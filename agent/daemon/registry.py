@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -76,6 +77,13 @@ def parse_image(image: str) -> ImageName:
     return ImageName(host, name, digest or tag)
 
 
+def _on_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(URL(f"//{host}").host or "").is_loopback
+    except ValueError:
+        return False
+
+
 class Images:
     """Images of one device, and the way to get more."""
 
@@ -101,7 +109,7 @@ class Images:
         self._blobs = folder / "blobs"
         self._index = folder / "index.json"
         self._session = session
-        self._plain = frozenset(plain)
+        self._plain = set(plain)
         self._credentials = credentials
         self._arch = _ARCHITECTURES.get(arch, arch)
         self._tokens: dict[str, str] = {}
@@ -251,7 +259,14 @@ class Images:
         for attempt in range(3):
             token = self._tokens.get(where.name)
             sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
-            answer = await self._session.get(url, headers=sent, timeout=timeout)
+            try:
+                answer = await self._session.get(url, headers=sent, timeout=timeout)
+            except aiohttp.ClientSSLError:
+                if url.scheme == "http" or not _on_loopback(where.host):
+                    raise
+                # engines take a registry on 127.0.0.0/8 without TLS where it has none
+                self._plain.add(where.host)
+                return await self._get(where, path, headers, have=have)
             if answer.status in (200, 206):
                 return answer
             challenge = answer.headers.get("WWW-Authenticate", "")
