@@ -1,0 +1,445 @@
+"""WireGuard without sockets and clocks: datagrams and packets in, datagrams and packets out.
+
+``Endpoint`` is both ends of the protocol, for any number of peers (whitepaper §5, §6; where it is
+silent, as wireguard-go does).  Every call returns what to do, in order.  A datagram that is not
+honest changes nothing but ``refused``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
+
+from .handshake import (
+    COOKIE,
+    COOKIE_SIZE,
+    INITIATION,
+    INITIATION_SIZE,
+    RESPONSE,
+    RESPONSE_SIZE,
+    TRANSPORT,
+    Initiation,
+    Received,
+    RefusedError,
+    check_mac1,
+    cookie_reply,
+    mac2_holds,
+)
+from .load import Load
+from .noise import KEY, NO_PSK, Identity, Remote, exchange
+from .peer import REKEY_AFTER_MESSAGES, Address, Peer, Timings
+from .session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .handshake import Keys
+
+KEEPALIVE_SIZE = 32
+CONSUME_EVERY_MS = 20
+"""An initiator is answered at most 50 times a second."""
+JITTER_MS = 334
+_TYPES = {INITIATION: INITIATION_SIZE, RESPONSE: RESPONSE_SIZE, COOKIE: COOKIE_SIZE}
+
+
+class Send(NamedTuple):
+    """Put a datagram on the wire."""
+
+    datagram: bytes
+    to: Address
+
+
+class Deliver(NamedTuple):
+    """An IPv4 packet came out of the tunnel."""
+
+    peer: Peer
+    packet: bytes
+
+
+class Up(NamedTuple):
+    """A handshake with the peer is complete."""
+
+    peer: Peer
+
+
+Effect = Send | Deliver | Up
+
+
+class Endpoint:
+    """One static key and its peers."""
+
+    def __init__(
+        self,
+        private: bytes,
+        *,
+        draws: Callable[[int], bytes],
+        timings: Timings | None = None,
+        load: Load | None = None,
+    ) -> None:
+        """No peers yet.
+
+        Args:
+            private: 32 bytes.
+            draws: gives so many random bytes.
+            timings: of the protocol.
+            load: what is too much.
+
+        Raises:
+            BadKeyError: no private key.
+        """
+        self.identity = Identity(private)
+        self.peers: dict[bytes, Peer] = {}
+        """By public key."""
+        self.refused = 0
+        """Datagrams that were not taken."""
+        self._draws = draws
+        self._timings = timings or Timings()
+        self._load = load or Load(draws)
+        self._indices: dict[int, tuple[Peer, Session | None]] = {}
+        self._timers: list[tuple[int, int, Peer]] = []
+        self._armed = 0
+        self._stamp_ns = 0
+        self._out: list[Effect] = []
+
+    # --- peers -----------------------------------------------------------------------------------
+
+    def add_peer(
+        self,
+        public: bytes,
+        *,
+        psk: bytes = NO_PSK,
+        address: Address | None = None,
+        allowed: Iterable[str] | None = None,
+        keepalive_ms: int | None = None,
+        remote: Remote | None = None,
+    ) -> Peer:
+        """Know somebody; a peer of the same key is replaced.
+
+        Args:
+            public: its static key.
+            psk: preshared key, 32 bytes.
+            address: where it is; ``None``: where it speaks from.
+            allowed: IPv4 addresses it may speak as; ``None``: any.
+            keepalive_ms: persistent keepalive.
+            remote: the key with what is derived of it, to share one among many endpoints.
+
+        Raises:
+            BadKeyError: the key cannot be one.
+        """
+        remote = remote or Remote(public)
+        peer = Peer(
+            remote,
+            exchange(self.identity.private, remote.key),
+            psk=psk,
+            address=address,
+            allowed=None
+            if allowed is None
+            else frozenset(ipaddress.IPv4Address(text).packed for text in allowed),
+            keepalive_ms=keepalive_ms,
+        )
+        self.remove_peer(public)
+        self.peers[public] = peer
+        return peer
+
+    def remove_peer(self, public: bytes) -> None:
+        """Forget somebody, keys and all."""
+        peer = self.peers.pop(public, None)
+        if peer is not None:
+            self._unindex(peer)
+            peer.forget()
+
+    def _unindex(self, peer: Peer) -> None:
+        for session in peer.sessions():
+            self._indices.pop(session.local, None)
+        if peer.handshake is not None:
+            self._indices.pop(peer.handshake.index, None)
+
+    # --- what a driver calls ---------------------------------------------------------------------
+
+    def connect(self, peer: Peer, *, now_ms: int) -> list[Effect]:
+        """Begin a handshake without a packet to send, and the persistent keepalives after it."""
+        self._initiate(peer, now_ms, again=False)
+        return self._done(peer)
+
+    def send(self, peer: Peer, packet: bytes, *, now_ms: int) -> list[Effect]:
+        """Send an IP packet, now or when there is a session."""
+        peer.stage(packet)
+        self._flush(peer, now_ms)
+        return self._done(peer)
+
+    def datagram(self, data: bytes, source: Address, *, now_ms: int) -> list[Effect]:
+        """Something came from the wire."""
+        peer = None
+        try:
+            kind = struct.unpack_from("<I", data)[0] if len(data) >= 4 else 0
+            if kind == TRANSPORT and len(data) >= KEEPALIVE_SIZE and not len(data) % 16:
+                peer = self._transport(data, source, now_ms)
+            elif _TYPES.get(kind) == len(data):
+                peer = self._handshake(kind, data, source, now_ms)
+            else:
+                raise RefusedError("no message of WireGuard")
+        except RefusedError:
+            self.refused += 1
+        return self._done(peer)
+
+    def due(self, *, now_ms: int) -> list[Effect]:
+        """The time of ``next_deadline_ms`` has come."""
+        while self._timers and self._timers[0][0] <= now_ms:
+            _, _, peer = heappop(self._timers)
+            peer.armed_ms = None
+            if self.peers.get(peer.remote.public) is peer:
+                self._timer(peer, now_ms)
+                self._arm(peer)
+        out, self._out = self._out, []
+        return out
+
+    def next_deadline_ms(self) -> int | None:
+        """When ``due`` is wanted."""
+        return self._timers[0][0] if self._timers else None
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _handshake(self, kind: int, data: bytes, source: Address, now_ms: int) -> Peer | None:
+        if kind == COOKIE:
+            return self._cookie(data, now_ms)
+        check_mac1(data, self.identity)
+        verdict = self._load.judge(source, now_ms)
+        if verdict is not None:
+            if not mac2_holds(data, verdict):
+                reply = cookie_reply(data, self.identity, verdict, self._draws(24))
+                self._out.append(Send(reply, source))
+                return None
+            if not self._load.within_limit(source, now_ms):
+                raise RefusedError("too many handshakes from there")
+        if kind == INITIATION:
+            return self._initiation(data, source, now_ms)
+        return self._response(data, source, now_ms)
+
+    def _initiation(self, data: bytes, source: Address, now_ms: int) -> Peer:
+        received = Received(self.identity, data)
+        peer = self.peers.get(received.static)
+        if peer is None:
+            raise RefusedError("from a stranger")
+        stamp = received.prove(peer.shared)
+        if stamp <= peer.timestamp:
+            raise RefusedError("an initiation that came before")
+        if peer.consumed_ms is not None and now_ms - peer.consumed_ms < CONSUME_EVERY_MS:
+            raise RefusedError("initiations too close together")
+        message, keys = received.answer(
+            peer.remote,
+            peer.psk,
+            index=self._index(),
+            ephemeral=self._draws(KEY),
+            cookie=peer.cookie_now(now_ms),
+        )
+        peer.timestamp, peer.consumed_ms = stamp, now_ms
+        if peer.next is not None:
+            self._indices.pop(peer.next.local, None)
+        peer.next = self._session(peer, keys, now_ms, initiator=False)
+        self._heard(peer, data, source, now_ms)
+        self._put(peer, message, now_ms)
+        return peer
+
+    def _response(self, data: bytes, source: Address, now_ms: int) -> Peer:
+        peer, _ = self._of(data)
+        handshake = peer.handshake
+        if handshake is None:
+            raise RefusedError("a response to nothing")
+        keys = handshake.finish(data)
+        peer.handshake = None
+        peer.resend_ms = None
+        session = self._session(peer, keys, now_ms, initiator=True)
+        self._drop(peer.previous)
+        if peer.next is not None:
+            self._drop(peer.current)
+            peer.previous, peer.next = peer.next, None
+        else:
+            peer.previous = peer.current
+        peer.current = session
+        self._heard(peer, data, source, now_ms)
+        self._complete(peer, now_ms)
+        if not peer.staged:
+            peer.stage(b"")
+        self._flush(peer, now_ms)
+        return peer
+
+    def _cookie(self, data: bytes, now_ms: int) -> Peer:
+        peer, _ = self._of(data)
+        if peer.handshake is None:
+            raise RefusedError("a cookie for nothing")
+        peer.cookie = peer.handshake.cookie_from(data, peer.remote)
+        peer.cookie_ms = now_ms
+        return peer
+
+    def _transport(self, data: bytes, source: Address, now_ms: int) -> Peer:
+        peer, session = self._of(data)
+        if session is None or now_ms - session.began_ms >= self._timings.reject_after:
+            raise RefusedError("keys that are too old")
+        packet = session.open(data)
+        if session is peer.next:
+            self._drop(peer.previous)
+            peer.previous, peer.current, peer.next = peer.current, session, None
+            self._complete(peer, now_ms)
+        self._heard(peer, data, source, now_ms)
+        if packet:
+            self._packet(peer, packet, now_ms)
+        if peer.staged:
+            self._flush(peer, now_ms)
+        old_ms = now_ms - session.began_ms
+        if session.initiator and old_ms >= self._timings.rekey_on_receive:
+            self._initiate(peer, now_ms, again=False)
+        return peer
+
+    def _packet(self, peer: Peer, packet: bytes, now_ms: int) -> None:
+        """An IPv4 packet of an address the peer may use."""
+        if peer.passive_ms is None:
+            peer.passive_ms = now_ms + self._timings.passive
+        size = int.from_bytes(packet[2:4], "big")
+        if packet[0] >> 4 != 4 or not 20 <= size <= len(packet):
+            raise RefusedError("no IPv4 packet")
+        if peer.allowed is not None and packet[12:16] not in peer.allowed:
+            raise RefusedError("an address the peer may not use")
+        self._out.append(Deliver(peer, packet[:size]))
+
+    def _of(self, data: bytes) -> tuple[Peer, Session | None]:
+        found = self._indices.get(
+            struct.unpack_from("<I", data, 8 if data[0] == RESPONSE else 4)[0]
+        )
+        if found is None:
+            raise RefusedError("for a session that is not there")
+        return found
+
+    # --- sessions --------------------------------------------------------------------------------
+
+    def _session(self, peer: Peer, keys: Keys, now_ms: int, *, initiator: bool) -> Session:
+        session = Session(keys, began_ms=now_ms, initiator=initiator)
+        self._indices[session.local] = (peer, session)
+        return session
+
+    def _drop(self, session: Session | None) -> None:
+        if session is not None:
+            self._indices.pop(session.local, None)
+
+    def _index(self) -> int:
+        while True:
+            index = int.from_bytes(self._draws(4), "little")
+            if index not in self._indices:
+                return index
+
+    def _complete(self, peer: Peer, now_ms: int) -> None:
+        peer.last_handshake_ms = now_ms
+        self._out.append(Up(peer))
+
+    def _initiate(self, peer: Peer, now_ms: int, *, again: bool) -> None:
+        """Send an initiation, unless one was sent a moment ago."""
+        sent_ms = peer.sent_initiation_ms
+        if peer.address is None or (sent_ms is not None and now_ms - sent_ms < self._timings.retry):
+            return
+        if not again:
+            peer.attempt_began_ms = now_ms
+        if peer.handshake is not None:
+            self._indices.pop(peer.handshake.index, None)
+        # two in one millisecond must differ, and a clock that went back must not be told
+        self._stamp_ns = max(self._stamp_ns + 1, now_ms * 1_000_000)
+        peer.handshake = Initiation(
+            self.identity,
+            peer.remote,
+            peer.shared,
+            peer.psk,
+            index=self._index(),
+            ephemeral=self._draws(KEY),
+            time_ns=self._stamp_ns,
+            cookie=peer.cookie_now(now_ms),
+        )
+        self._indices[peer.handshake.index] = (peer, None)
+        peer.sent_initiation_ms = now_ms
+        peer.resend_ms = now_ms + self._timings.retry + self._jitter_ms()
+        self._put(peer, peer.handshake.message, now_ms)
+
+    def _jitter_ms(self) -> int:
+        return int.from_bytes(self._draws(2), "little") % JITTER_MS
+
+    def _flush(self, peer: Peer, now_ms: int) -> None:
+        """Send what waits, or get a session for it."""
+        session = peer.usable(self._timings, now_ms)
+        if session is None:
+            self._initiate(peer, now_ms, again=False)
+            return
+        while peer.staged:
+            packet = peer.staged.popleft()
+            if packet and peer.unanswered_ms is None:
+                peer.unanswered_ms = now_ms + self._timings.unanswered + self._jitter_ms()
+            self._put(peer, session.seal(packet), now_ms)
+            peer.passive_ms = None
+        old_ms = now_ms - session.began_ms
+        if session.counter >= REKEY_AFTER_MESSAGES or (
+            session.initiator and old_ms >= self._timings.rekey_after
+        ):
+            self._initiate(peer, now_ms, again=False)
+
+    def _put(self, peer: Peer, datagram: bytes, now_ms: int) -> None:
+        if peer.address is not None:
+            peer.tx_bytes += len(datagram)
+            self._out.append(Send(datagram, peer.address))
+            self._passed(peer, now_ms)
+
+    def _heard(self, peer: Peer, data: bytes, source: Address, now_ms: int) -> None:
+        """Something authentic came: the peer lives, and is there."""
+        peer.address = source
+        peer.rx_bytes += len(data)
+        peer.last_received_ms = now_ms
+        peer.unanswered_ms = None
+        self._passed(peer, now_ms)
+
+    def _passed(self, peer: Peer, now_ms: int) -> None:
+        if peer.keepalive_ms is not None:
+            peer.persistent_ms = now_ms + peer.keepalive_ms
+
+    # --- timers ----------------------------------------------------------------------------------
+
+    def _timer(self, peer: Peer, now_ms: int) -> None:
+        timings = self._timings
+        if peer.resend_ms is not None and peer.resend_ms <= now_ms:
+            peer.resend_ms = None
+            if now_ms - peer.attempt_began_ms >= timings.attempt:
+                # given up: the next packet, or the next keepalive, begins anew
+                peer.staged = None
+                if peer.handshake is not None:
+                    self._indices.pop(peer.handshake.index, None)
+                    peer.handshake = None
+            else:
+                self._initiate(peer, now_ms, again=True)
+        if peer.unanswered_ms is not None and peer.unanswered_ms <= now_ms:
+            peer.unanswered_ms = None
+            self._initiate(peer, now_ms, again=False)
+        if peer.passive_ms is not None and peer.passive_ms <= now_ms:
+            peer.passive_ms = None
+            self._keepalive(peer, now_ms)
+        if peer.persistent_ms is not None and peer.persistent_ms <= now_ms:
+            peer.persistent_ms = None
+            self._passed(peer, now_ms)
+            self._keepalive(peer, now_ms)
+        if peer.current is not None and peer.current.began_ms + timings.forget <= now_ms:
+            self._unindex(peer)
+            peer.forget()
+
+    def _keepalive(self, peer: Peer, now_ms: int) -> None:
+        if not peer.staged:
+            peer.stage(b"")
+        self._flush(peer, now_ms)
+
+    def _done(self, peer: Peer | None) -> list[Effect]:
+        if peer is not None:
+            self._arm(peer)
+        out, self._out = self._out, []
+        return out
+
+    def _arm(self, peer: Peer) -> None:
+        """Be called in time; a timer that moved back costs nothing before it was due."""
+        due_ms = peer.deadline_ms(self._timings)
+        if due_ms is not None and (peer.armed_ms is None or due_ms < peer.armed_ms):
+            peer.armed_ms = due_ms
+            self._armed += 1
+            heappush(self._timers, (due_ms, self._armed, peer))
