@@ -7,7 +7,7 @@ not events here: whoever drives the machine says when silence began.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Reason = Literal["refused", "timeout", "unreachable", "dns", "tls", "reset"]
@@ -150,6 +150,10 @@ class CloudlinkClient:
     def up(self) -> bool:
         """Whether the client thinks its tunnel is up."""
         return self._phase == "up"
+
+    def pushed(self, *, ping_exit_ms: int) -> None:
+        """The server says after how much silence to give up (``SUPERVISOR.md §7``)."""
+        self._config = replace(self._config, ping_exit_ms=ping_exit_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When ``TimerFired`` is wanted."""

@@ -167,6 +167,11 @@ class VpnServer:
         if not any(purpose == "register" for purpose, _ in self._asked.values()):
             self._send("POST", "/v7/service_instance", self._key, {}, ("register", None))
 
+    @property
+    def idle(self) -> bool:
+        """Nobody is connected, and the API has been told of everything."""
+        return not (self._peers or self._pending or self._flying)
+
     # --- clients ---------------------------------------------------------------------------------
 
     def _requested(self, event: SessionRequested, now_ms: int) -> None:

@@ -16,7 +16,7 @@ from cloud_stub.server.app import Server
 from cloud_stub.server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
 EMAIL = "qa@example.com"
@@ -56,6 +56,10 @@ class Stub:
         self.loop = loop
         self.url = server.address
         self._token: str | None = None
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(TIMEOUT_S)
 
     @property
     def token(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -81,13 +80,11 @@ class SupervisorApi:
     # --- requests --------------------------------------------------------------------------------
 
     def _may(self, request: web.Request) -> bool:
-        agent = self._device.agent
-        secret = None if agent is None else agent.ctx.persisted.api_secret
         given = request.query.get("apikey", "")
         kind, _, key = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() in ("bearer", "apikey"):
             given = key.strip()
-        return secret is not None and hmac.compare_digest(given.encode(), secret.encode())
+        return self._device.knows(given)
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path.rstrip("/") or "/"
@@ -103,12 +100,7 @@ class SupervisorApi:
             body = {}
         for name, value in request.query.items():
             body.setdefault(name, {"true": True, "false": False}.get(value, value))
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                status, answer = await self._device.call(request.method, path, body)
-        except TimeoutError:
-            return web.Response(status=503, text="timed out")
-        return _response(status, answer)
+        return _response(*await _patiently(self._device, request.method, path, body))
 
     def _healthy(self) -> bool:
         agent = self._device.agent
@@ -116,6 +108,27 @@ class SupervisorApi:
             return False
         checked = agent.ctx.applied.get("SUPERVISOR_CONNECTIVITY_CHECK", "true") != "false"
         return self.reachable or not checked
+
+
+async def call_through_tunnel(
+    device: Device, method: str, path: str, body: dict[str, Any]
+) -> tuple[int, Any]:
+    """A call that came over the channel; ``apikey`` is in its body."""
+    path = path.rstrip("/") or "/"
+    secret = body.pop("apikey", None)
+    if path not in OPEN and not (isinstance(secret, str) and device.knows(secret)):
+        return 401, None
+    return await _patiently(device, method, path, body)
+
+
+async def _patiently(
+    device: Device, method: str, path: str, body: dict[str, Any]
+) -> tuple[int, Any]:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await device.call(method, path, body)
+    except TimeoutError:
+        return 503, "timed out"
 
 
 def _response(status: int, answer: Any) -> web.Response:

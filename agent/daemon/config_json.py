@@ -46,6 +46,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _host(value: Any) -> str:
+    if not isinstance(value, str) or not value or set(value) & set("/@?# "):
+        raise ValueError("must be a host name such as cloudlink.balena-cloud.com")
+    return value
+
+
 def _whole(smallest: int, largest: int) -> Callable[[Any], int]:
     """A whole number; files made by hand have digits in quotes."""
 
@@ -85,8 +91,19 @@ class ConfigFile:
     apiRequestTimeout: int = 59_000  # noqa: N815
     bootstrapRetryDelay: int = 30_000  # noqa: N815
     listenPort: int = 48_484  # noqa: N815
+    vpnEndpoint: str | None = None  # noqa: N815
+    """Host of the VPN service; without it there is no cloudlink."""
+    vpnPort: int = 443  # noqa: N815
     balenaRootCA: str | None = None  # noqa: N815
     """Base64 of certificates (PEM) to trust besides the system's."""
+
+    @property
+    def vpn_url(self) -> str | None:
+        """Of the VPN service, with TLS where the API has it."""
+        if not self.vpnEndpoint:
+            return None
+        scheme = URL(self.apiEndpoint).scheme
+        return str(URL.build(scheme=scheme, host=self.vpnEndpoint, port=self.vpnPort))
 
     @property
     def root_ca(self) -> str | None:
@@ -119,6 +136,8 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "apiRequestTimeout": _POSITIVE,
     "bootstrapRetryDelay": _POSITIVE,
     "listenPort": _whole(1, 65_535),
+    "vpnEndpoint": _host,
+    "vpnPort": _whole(1, 65_535),
     "balenaRootCA": _text,
 }
 _NEEDED = ("apiEndpoint", "deviceType")

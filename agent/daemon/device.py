@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..config import AgentConfig, Draws
     from ..events import Event
+    from .cloudlink import Cloudlink
     from .disk import Disk
     from .engine import Engine
     from .http import Cloud, DryCloud
@@ -73,7 +75,8 @@ class Device:
         """
         self.config = config
         self.agent: Agent | None = None
-        self.vpn_enabled = True
+        self.cloudlink: Cloudlink | None = None
+        """The host's VPN client; put one here before ``start``."""
         self.done = asyncio.Event()
         """The board was shut down."""
         self.talked = asyncio.Event()
@@ -87,7 +90,7 @@ class Device:
         self._draws = draws
         self._sense = sense
         self._addresses = addresses
-        self._name = f"{name}: " if name else ""
+        self.name = f"{name}: " if name else ""
         self._clock_ms = clock_ms
         self._process = 0
         self._waiting: list[Event] = []
@@ -97,6 +100,7 @@ class Device:
         self.late_ms: list[int] | None = None
         """Put a list here to be told how late each timer was."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tunnel_up = False
         self._calls: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._call = 0
 
@@ -109,11 +113,13 @@ class Device:
             ConfigError: the disk holds something else.
         """
         self._begin(cold_boot=self._volatile.cold_boot)
+        self._set_vpn(enabled=True)
         self._spawn(self._look())
 
     def _begin(self, *, cold_boot: bool) -> None:
         self._process += 1
         self.agent = Agent(self.config, self._disk.load(), self._draws)
+        self.agent.vpn_connected = self._tunnel_up
         self._waiting.clear()
         self._engine.attach(self.event)
         self.event(BoardMeasured(readings=self._sense()))
@@ -135,6 +141,8 @@ class Device:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.cloudlink is not None:
+            await self.cloudlink.close()
         await self._engine.stop_all()
         await self._engine.close()
 
@@ -151,7 +159,7 @@ class Device:
             for app_id, service in self._handing_over():
                 if self._volatile.handover_signalled(app_id, service):
                     self.event(HandoverSignalled(service=service))
-            now_s = time.monotonic()
+            now_s = asyncio.get_running_loop().time()
             if now_s - addressed_s >= ADDRESSES_S:
                 addressed_s = now_s
                 self._readdress()
@@ -230,7 +238,7 @@ class Device:
             case do.TakeLocks() | do.ReleaseLocks():
                 self._locks(effect)
             case do.SetVpn():
-                self.vpn_enabled = effect.enabled
+                self._set_vpn(enabled=effect.enabled)
             case do.Reboot():
                 self._leave(self._reboot())
             case do.ShutDown():
@@ -242,9 +250,22 @@ class Device:
                 if waiting is not None and not waiting.done():
                     waiting.set_result((effect.status, effect.body))
             case do.Note():
-                _log.info("%s%s", self._name, effect.text)
+                _log.info("%s%s", self.name, effect.text)
             case _:
                 self._engine.carry_out(effect, self._service(effect))
+
+    def _set_vpn(self, *, enabled: bool) -> None:
+        if self.cloudlink is not None:
+            if enabled:
+                self.cloudlink.start()
+            else:
+                self.cloudlink.stop()
+
+    def tunnel_changed(self, up: bool) -> None:
+        """The host says whether cloudlink is up."""
+        self._tunnel_up = up
+        if self.agent is not None:
+            self.agent.vpn_connected = up
 
     def _remember(self, effect: do.CacheReport | do.MarkRebootNeeded) -> None:
         if isinstance(effect, do.CacheReport):
@@ -276,7 +297,7 @@ class Device:
             self.failed += 1
             _log.error(
                 "%sthe disk takes nothing (%s); starting again in %.0f s",
-                self._name,
+                self.name,
                 error.strerror or error,
                 RESTART_S,
             )
@@ -296,13 +317,16 @@ class Device:
         self._begin(cold_boot=False)
 
     async def _reboot(self) -> None:
-        _log.info("%srebooting", self._name)
+        _log.info("%srebooting", self.name)
+        self._set_vpn(enabled=False)
         await self._engine.stop_all()
         self._volatile.forget()
         self._begin(cold_boot=True)
+        self._set_vpn(enabled=True)
 
     async def _shut_down(self) -> None:
-        _log.info("%sshutting down", self._name)
+        _log.info("%sshutting down", self.name)
+        self._set_vpn(enabled=False)
         await self._engine.stop_all()
         self._volatile.forget()
         self.done.set()
@@ -325,6 +349,17 @@ class Device:
         return {**found, "app_id": app.get("id", 0)}
 
     # --- the supervisor API ----------------------------------------------------------------------
+
+    def knows(self, secret: str) -> bool:
+        """Whether a caller of the supervisor API has its key."""
+        known = None if self.agent is None else self.agent.ctx.persisted.api_secret
+        return known is not None and hmac.compare_digest(secret.encode(), known.encode())
+
+    def who(self) -> tuple[str, str] | None:
+        """The uuid and key that the host's VPN client shows; ``None`` before there are any."""
+        state = self._disk.load()
+        key = state.device_api_key
+        return None if state.uuid is None or key is None else (state.uuid, key)
 
     async def call(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """A call of the supervisor API; status and body of its answer."""

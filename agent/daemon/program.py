@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import platform
 import random
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,13 @@ from yarl import URL
 
 from ..config import AgentConfig, Persisted
 from ..quirks import BEHAVIOURS
+from ..tunnel.kinds import device_end
+from ..tunnel.noise import Remote
 from . import sensors
-from .api_server import SupervisorApi
+from .api_server import SupervisorApi, call_through_tunnel
+from .cloudlink import Cloudlink
 from .config_json import DeviceConfig
-from .device import Device
+from .device import Device, wall_ms
 from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
 from .http import Cloud, DryCloud, trust
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.agent")
 FLEET_CONNECTIONS = 256
 """Of a fleet in one process: shared and kept; a poll every few minutes needs none of its own."""
+FLEET_SOURCES = ipaddress.IPv4Network("127.64.0.0/10")
 STARTS_PER_SECOND = 100.0
 
 
@@ -56,6 +62,8 @@ class Options:
     fleet: int | None = None
     """Application id; config.json's where not given."""
     seed: int = 0
+    tunnel: str = "inprocess"
+    """Of cloudlink: inprocess, userspace, kernel or off."""
     show: Callable[[str], None] | None = None
     """Nothing is sent or stored: each request is shown as a line of JSON."""
 
@@ -68,6 +76,8 @@ class Program:
         self.api: SupervisorApi | None = None
         self._cloud: Cloud | DryCloud | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._remotes = lru_cache(maxsize=16)(Remote)
+        """Servers' keys with what is derived of them, shared by a fleet."""
 
     @classmethod
     async def start(cls, options: Options) -> Program:
@@ -126,8 +136,33 @@ class Program:
             port=config.values.listenPort if options.port is None else options.port,
         )
         await self.api.start()
+        self._give_cloudlink(options, config, device)
         self.devices.append(device)
         device.start()
+
+    def _give_cloudlink(
+        self, options: Options, config: DeviceConfig, device: Device, number: int | None = None
+    ) -> None:
+        """A VPN client, where the device is told of a VPN service.
+
+        ``number``: of a device in a fleet, each of which speaks from a loopback address of its own.
+        """
+        url = config.values.vpn_url
+        if url is None or options.tunnel == "off" or not isinstance(self._cloud, Cloud):
+            return
+        source = ""
+        if number is not None and is_loopback(config.values.vpnEndpoint):
+            source = str(FLEET_SOURCES[number % FLEET_SOURCES.num_addresses])
+        device.cloudlink = Cloudlink(
+            url,
+            session=self._cloud.session,
+            who=device.who,
+            end=lambda: device_end(options.tunnel, source=source, remote_of=self._remotes),
+            call=partial(call_through_tunnel, device),
+            changed=device.tunnel_changed,
+            clock_ms=wall_ms,
+            name=device.name,
+        )
 
     def _engine(
         self, state: Path, volatile: Volatile, config: DeviceConfig, disk: FileDisk
@@ -159,7 +194,9 @@ class Program:
         assert self._cloud is not None
         settings = replace(config.agent_config(), quirks=BEHAVIOURS[options.behaviour])
         for number in range(options.devices):
-            self.devices.append(_in_memory(options, config, settings, number, self._cloud))
+            device = _in_memory(options, config, settings, number, self._cloud)
+            self._give_cloudlink(options, config, device, number)
+            self.devices.append(device)
         self._starting = asyncio.create_task(self._start_all())
 
     async def _start_all(self) -> None:
@@ -185,6 +222,14 @@ class Program:
     async def shut_down(self) -> None:
         """Return when a person shut down every board."""
         await asyncio.gather(*(device.done.wait() for device in self.devices))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name is this machine's by itself."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _plain_hosts(endpoint: str) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 import struct
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .effects import Deliver, Effect, Send, Up
 from .handshake import (
     COOKIE,
     COOKIE_SIZE,
@@ -31,6 +32,7 @@ from .load import Load
 from .noise import KEY, NO_PSK, Identity, Remote, exchange
 from .peer import REKEY_AFTER_MESSAGES, Address, Peer, Timings
 from .session import Session
+from .table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,29 +44,6 @@ CONSUME_EVERY_MS = 20
 """An initiator is answered at most 50 times a second."""
 JITTER_MS = 334
 _TYPES = {INITIATION: INITIATION_SIZE, RESPONSE: RESPONSE_SIZE, COOKIE: COOKIE_SIZE}
-
-
-class Send(NamedTuple):
-    """Put a datagram on the wire."""
-
-    datagram: bytes
-    to: Address
-
-
-class Deliver(NamedTuple):
-    """An IPv4 packet came out of the tunnel."""
-
-    peer: Peer
-    packet: bytes
-
-
-class Up(NamedTuple):
-    """A handshake with the peer is complete."""
-
-    peer: Peer
-
-
-Effect = Send | Deliver | Up
 
 
 class Endpoint:
@@ -97,7 +76,7 @@ class Endpoint:
         self._draws = draws
         self._timings = timings or Timings()
         self._load = load or Load(draws)
-        self._indices: dict[int, tuple[Peer, Session | None]] = {}
+        self._table = Table(draws)
         self._timers: list[tuple[int, int, Peer]] = []
         self._armed = 0
         self._stamp_ns = 0
@@ -147,14 +126,7 @@ class Endpoint:
         """Forget somebody, keys and all."""
         peer = self.peers.pop(public, None)
         if peer is not None:
-            self._unindex(peer)
-            peer.forget()
-
-    def _unindex(self, peer: Peer) -> None:
-        for session in peer.sessions():
-            self._indices.pop(session.local, None)
-        if peer.handshake is not None:
-            self._indices.pop(peer.handshake.index, None)
+            self._table.forget(peer)
 
     # --- what a driver calls ---------------------------------------------------------------------
 
@@ -230,30 +202,29 @@ class Endpoint:
         message, keys = received.answer(
             peer.remote,
             peer.psk,
-            index=self._index(),
+            index=self._table.new(),
             ephemeral=self._draws(KEY),
             cookie=peer.cookie_now(now_ms),
         )
         peer.timestamp, peer.consumed_ms = stamp, now_ms
-        if peer.next is not None:
-            self._indices.pop(peer.next.local, None)
+        self._table.drop(peer.next)
         peer.next = self._session(peer, keys, now_ms, initiator=False)
         self._heard(peer, data, source, now_ms)
         self._put(peer, message, now_ms)
         return peer
 
     def _response(self, data: bytes, source: Address, now_ms: int) -> Peer:
-        peer, _ = self._of(data)
+        peer, _ = self._table.of(data)
         handshake = peer.handshake
         if handshake is None:
             raise RefusedError("a response to nothing")
         keys = handshake.finish(data)
-        peer.handshake = None
+        self._table.gave_up(peer)
         peer.resend_ms = None
         session = self._session(peer, keys, now_ms, initiator=True)
-        self._drop(peer.previous)
+        self._table.drop(peer.previous)
         if peer.next is not None:
-            self._drop(peer.current)
+            self._table.drop(peer.current)
             peer.previous, peer.next = peer.next, None
         else:
             peer.previous = peer.current
@@ -266,7 +237,7 @@ class Endpoint:
         return peer
 
     def _cookie(self, data: bytes, now_ms: int) -> Peer:
-        peer, _ = self._of(data)
+        peer, _ = self._table.of(data)
         if peer.handshake is None:
             raise RefusedError("a cookie for nothing")
         peer.cookie = peer.handshake.cookie_from(data, peer.remote)
@@ -274,12 +245,12 @@ class Endpoint:
         return peer
 
     def _transport(self, data: bytes, source: Address, now_ms: int) -> Peer:
-        peer, session = self._of(data)
+        peer, session = self._table.of(data)
         if session is None or now_ms - session.began_ms >= self._timings.reject_after:
             raise RefusedError("keys that are too old")
         packet = session.open(data)
         if session is peer.next:
-            self._drop(peer.previous)
+            self._table.drop(peer.previous)
             peer.previous, peer.current, peer.next = peer.current, session, None
             self._complete(peer, now_ms)
         self._heard(peer, data, source, now_ms)
@@ -303,30 +274,12 @@ class Endpoint:
             raise RefusedError("an address the peer may not use")
         self._out.append(Deliver(peer, packet[:size]))
 
-    def _of(self, data: bytes) -> tuple[Peer, Session | None]:
-        found = self._indices.get(
-            struct.unpack_from("<I", data, 8 if data[0] == RESPONSE else 4)[0]
-        )
-        if found is None:
-            raise RefusedError("for a session that is not there")
-        return found
-
     # --- sessions --------------------------------------------------------------------------------
 
     def _session(self, peer: Peer, keys: Keys, now_ms: int, *, initiator: bool) -> Session:
         session = Session(keys, began_ms=now_ms, initiator=initiator)
-        self._indices[session.local] = (peer, session)
+        self._table.add(peer, session)
         return session
-
-    def _drop(self, session: Session | None) -> None:
-        if session is not None:
-            self._indices.pop(session.local, None)
-
-    def _index(self) -> int:
-        while True:
-            index = int.from_bytes(self._draws(4), "little")
-            if index not in self._indices:
-                return index
 
     def _complete(self, peer: Peer, now_ms: int) -> None:
         peer.last_handshake_ms = now_ms
@@ -339,24 +292,22 @@ class Endpoint:
             return
         if not again:
             peer.attempt_began_ms = now_ms
-        if peer.handshake is not None:
-            self._indices.pop(peer.handshake.index, None)
         # two in one millisecond must differ, and a clock that went back must not be told
         self._stamp_ns = max(self._stamp_ns + 1, now_ms * 1_000_000)
-        peer.handshake = Initiation(
+        handshake = Initiation(
             self.identity,
             peer.remote,
             peer.shared,
             peer.psk,
-            index=self._index(),
+            index=self._table.new(),
             ephemeral=self._draws(KEY),
             time_ns=self._stamp_ns,
             cookie=peer.cookie_now(now_ms),
         )
-        self._indices[peer.handshake.index] = (peer, None)
+        self._table.began(peer, handshake)
         peer.sent_initiation_ms = now_ms
         peer.resend_ms = now_ms + self._timings.retry + self._jitter_ms()
-        self._put(peer, peer.handshake.message, now_ms)
+        self._put(peer, handshake.message, now_ms)
 
     def _jitter_ms(self) -> int:
         return int.from_bytes(self._draws(2), "little") % JITTER_MS
@@ -406,9 +357,7 @@ class Endpoint:
             if now_ms - peer.attempt_began_ms >= timings.attempt:
                 # given up: the next packet, or the next keepalive, begins anew
                 peer.staged = None
-                if peer.handshake is not None:
-                    self._indices.pop(peer.handshake.index, None)
-                    peer.handshake = None
+                self._table.gave_up(peer)
             else:
                 self._initiate(peer, now_ms, again=True)
         if peer.unanswered_ms is not None and peer.unanswered_ms <= now_ms:
@@ -422,8 +371,7 @@ class Endpoint:
             self._passed(peer, now_ms)
             self._keepalive(peer, now_ms)
         if peer.current is not None and peer.current.began_ms + timings.forget <= now_ms:
-            self._unindex(peer)
-            peer.forget()
+            self._table.forget(peer)
 
     def _keepalive(self, peer: Peer, now_ms: int) -> None:
         if not peer.staged:

@@ -164,7 +164,7 @@ class Peer:
 
     def forget(self) -> None:
         """Throw all keys away."""
-        self.current = self.previous = self.next = self.handshake = None
+        self.current = self.previous = self.next = None
         self.resend_ms = self.unanswered_ms = self.passive_ms = None
 
     def sessions(self) -> list[Session]:

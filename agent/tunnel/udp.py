@@ -9,12 +9,13 @@ import socket
 import time
 from typing import TYPE_CHECKING, cast
 
-from .endpoint import Deliver, Endpoint, Send, Up
+from .effects import Deliver, Send, Up
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .endpoint import Effect
+    from .effects import Effect
     from .load import Load
     from .peer import Address, Peer, Timings
 

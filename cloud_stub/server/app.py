@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,7 @@ from .registry_api import RegistryApi
 from .resource_api import ResourceApi
 from .routes import routes
 from .site import BoundedSite
+from .vpn_services import VpnServices
 from .wire import BODY_MAX, PATIENCE_S, Answer, empty, page, query_of
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from ..messages import CallDevice
     from .mqtt import Publisher
     from .people import Caller
     from .settings import ServerSettings
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.cloud")
 _T = TypeVar("_T")
 SHUTDOWN_S = 5.0
+VPN_INSTANCES, INSTANCES_KEPT = "vpn_instances", 64
 DEFAULT_EMAIL = "admin@fieldbeat.local"
 
 
@@ -71,9 +75,12 @@ class Server:
         self.first_words: list[str] = []
         """What a first start must tell the person, once: generated credentials."""
         self._rates = Attempts(settings.requests_per_s * 60) if settings.requests_per_s else None
+        self._instances: list[int] = []
         self._runner: web.AppRunner | None = None
         self._publisher: Publisher | None = None
         self._reach: Reach | None = None
+        self.vpn = VpnServices(self.desk, settings, named=self._instance_named)
+        self._storing: set[asyncio.Task[None]] = set()
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -93,6 +100,7 @@ class Server:
             server = cls(settings, store, secret)
             await server._load()
             await server._listen()
+            await server._start_vpn()
         except BaseException:
             await store.close()
             raise
@@ -117,7 +125,7 @@ class Server:
             self._publisher.start()
         if settings.reach:
             self._reach = Reach(desk)
-            desk.call_device = self._reach.call
+        desk.call_device = self._call_device
         self.history.keep(self.store, retention_s=settings.retention_s, now_ms=desk.now_ms)
 
     async def _first_start(self, connection: AsyncConnection) -> None:
@@ -189,9 +197,41 @@ class Server:
 
     registry: str = ""
 
+    async def _start_vpn(self) -> None:
+        """VPN service instances; those of the process before this one are remembered."""
+        if not self.settings.vpn:
+            return
+        async with self.store.writing() as connection:
+            former = json.loads(await _setting(connection, VPN_INSTANCES, lambda: "[]"))
+        tls = None
+        if self.settings.certificate is not None:
+            from .tls import server_context
+
+            tls = server_context(*self.settings.certificate)
+        self._instances = former[-INSTANCES_KEPT:]
+        await self.vpn.start(self.address, tls, former=former)
+
+    def _instance_named(self, number: int) -> None:
+        self._instances = [*self._instances, number][-INSTANCES_KEPT:]
+        task = asyncio.create_task(self._keep_instances())
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+
+    async def _keep_instances(self) -> None:
+        async with self.store.writing() as connection:
+            await _put_setting(connection, VPN_INSTANCES, json.dumps(self._instances))
+
+    async def _call_device(self, call: CallDevice) -> tuple[int | None, Any]:
+        """Through the tunnel; else directly, where that is wanted."""
+        if self._reach is not None and not self.vpn.reaches(call.uuid):
+            return await self._reach.call(call)
+        return await self.vpn.call(call)
+
     async def close(self) -> None:
         """Answer what is being answered, store everything, stop."""
         self.closing.set()
+        await self.vpn.close()
+        await asyncio.gather(*self._storing)
         await self.desk.close()
         if self._runner is not None:
             await self._runner.cleanup()

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ..model import IDENTITY, PLATFORM
+from .vpn_calls import by_tcp
 
 if TYPE_CHECKING:
     from ..messages import CallDevice
     from .desk import Desk
 
-TIMEOUT_S = 49.0
 _ADDRESS, _SECRET = IDENTITY.index("ip_address"), IDENTITY.index("api_secret")
 _PORT = PLATFORM.index("api_port")
 
@@ -26,7 +26,7 @@ class Reach:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        self._session = aiohttp.ClientSession()
 
     async def call(self, call: CallDevice) -> tuple[int | None, Any]:
         """Status and body of a device's answer; ``None`` where there is none."""
@@ -35,18 +35,8 @@ class Reach:
             return None, None
         host = str(device.identity[_ADDRESS]).split()[0]
         url = f"http://{host}:{device.platform[_PORT]}{call.path}"
-        try:
-            async with self._session.request(
-                call.method,
-                url,
-                params={"apikey": device.identity[_SECRET] or ""},
-                json=None if call.method == "GET" else dict(call.body),
-            ) as answer:
-                if answer.content_type == "application/json":
-                    return answer.status, await answer.json()
-                return answer.status, await answer.text() or None
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None, None
+        secret = str(device.identity[_SECRET] or "")
+        return await by_tcp(self._session, call.method, url, call.body, secret)
 
     async def close(self) -> None:
         """Close the client."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..settings import CloudSettings, Profile
+from ..settings import CloudSettings, Profile, VpnSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,11 @@ class ServerSettings:
     """Host of image locations; the server's own address where not said."""
     reach: bool = False
     """Call devices' supervisor APIs at the addresses they report, where no tunnel leads to them."""
+    vpn: tuple[tuple[str, str, int], ...] = ()
+    """VPN service instances: name, host and port (TCP and UDP; 0: any free one)."""
+    vpn_timings: VpnSettings = field(default_factory=VpnSettings)
+    tunnel: str = "inprocess"
+    """What the VPN service's tunnels are made of: inprocess, userspace or kernel."""
     login_attempts: int = 10
     """Wrong passwords for one name in a minute before 429."""
     requests_per_s: int = 0
@@ -65,6 +70,11 @@ _NAMES_MS = {
     "DOWNLOAD_PROGRESS_MAX_REPORT_INTERVAL_SECONDS": ("progress_gap_ms", _SECOND_MS),
 }
 
+_VPN_NAMES_MS = {
+    "VPN_KEEPALIVE_FREQUENCY": ("ping_interval_ms", _SECOND_MS),
+    "VPN_KEEPALIVE_TIMEOUT": ("client_timeout_ms", _SECOND_MS),
+}
+
 
 def cloud_settings(environment: Mapping[str, str], profile: Profile) -> CloudSettings:
     """The core's settings, under the real API's names.
@@ -72,12 +82,32 @@ def cloud_settings(environment: Mapping[str, str], profile: Profile) -> CloudSet
     Raises:
         SettingsError: a variable is no number, or out of range.
     """
+    return CloudSettings(profile=profile, **_numbers(environment, _NAMES_MS))
+
+
+def vpn_timings(environment: Mapping[str, str]) -> VpnSettings:
+    """The VPN service's timings, under its own names, in seconds.
+
+    ``VPN_KEEPALIVE_FREQUENCY`` (10) is between pings; ``VPN_KEEPALIVE_TIMEOUT`` (60) the silence
+    after which a client gives up; the server does after twice as much.
+
+    Raises:
+        SettingsError: a variable is no number, or out of range.
+    """
+    found = _numbers(environment, _VPN_NAMES_MS)
+    timeout_ms = found.get("client_timeout_ms", VpnSettings().client_timeout_ms)
+    return VpnSettings(**found, server_timeout_ms=2 * timeout_ms)
+
+
+def _numbers(
+    environment: Mapping[str, str], names: Mapping[str, tuple[str, int]]
+) -> dict[str, int]:
     found: dict[str, int] = {}
-    for name, (attribute, unit_ms) in _NAMES_MS.items():
+    for name, (attribute, unit_ms) in names.items():
         text = environment.get(name)
         if text is None:
             continue
         if not (text.isascii() and text.isdigit()) or int(text) == 0:
             raise SettingsError(f"{name} must be a whole number above 0, not {text!r}")
         found[attribute] = int(text) * unit_ms
-    return CloudSettings(profile=profile, **found)
+    return found

@@ -59,6 +59,13 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
     help="Of the supervisor API; its port is config.json's listenPort where none is said.",
 )
 @click.option(
+    "--tunnel",
+    type=click.Choice(["inprocess", "userspace", "kernel", "off"]),
+    default="inprocess",
+    show_default=True,
+    help="What cloudlink's WireGuard is made of; userspace and kernel need root.",
+)
+@click.option(
     "--devices",
     type=click.IntRange(1, 100_000),
     default=1,
@@ -82,6 +89,7 @@ def agent(
     behaviour: str,
     proxy: str | None,
     listen: str,
+    tunnel: str,
     devices: int,
     fleet: int | None,
     seed: int,
@@ -107,6 +115,7 @@ def agent(
         proxy=proxy,
         listen=host,
         port=port,
+        tunnel=tunnel,
         devices=devices,
         fleet=fleet,
         seed=seed,

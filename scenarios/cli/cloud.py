@@ -14,6 +14,7 @@ from . import service
 if TYPE_CHECKING:
     from cloud_stub.server.settings import ServerSettings
 
+VPN_PORT = 8443
 EXTRAS = "pip install 'fieldbeat[cloud]'"
 
 
@@ -42,6 +43,19 @@ EXTRAS = "pip install 'fieldbeat[cloud]'"
     "--registry",
     metavar="HOST[:PORT]",
     help="Where devices find images.  [default: the address of --listen]",
+)
+@click.option(
+    "--vpn",
+    multiple=True,
+    metavar="[NAME=]HOST:PORT",
+    help="A VPN service instance, TCP and UDP; again for more; off for none.  [default: port 8443]",
+)
+@click.option(
+    "--tunnel",
+    type=click.Choice(["inprocess", "userspace", "kernel"]),
+    default="inprocess",
+    show_default=True,
+    help="What the VPN service's WireGuard is made of; the last two need root.",
 )
 @click.option("--mqtt", metavar="URL", help="Publish status changes: mqtt://host[:port].")
 @click.option(
@@ -74,6 +88,8 @@ def cloud(
     profile: Literal["balena-cloud", "open-balena"],
     tls: str | None,
     registry: str | None,
+    vpn: tuple[str, ...],
+    tunnel: str,
     mqtt: str | None,
     reach_devices: bool,
     retention: float,
@@ -88,7 +104,12 @@ def cloud(
     API's variables, such as DEFAULT_SUPERVISOR_POLL_INTERVAL (ms).
     """
     try:
-        from cloud_stub.server.settings import ServerSettings, SettingsError, cloud_settings
+        from cloud_stub.server.settings import (
+            ServerSettings,
+            SettingsError,
+            cloud_settings,
+            vpn_timings,
+        )
         from cloud_stub.store.database import StoreError
     except ImportError as error:
         raise LabError(f"the server needs more packages ({error.name}): {EXTRAS}") from error
@@ -104,6 +125,9 @@ def cloud(
             admin_password=environment.get("FIELDBEAT_ADMIN_PASSWORD"),
             vpn_service_key=environment.get("FIELDBEAT_VPN_SERVICE_KEY"),
             certificate=_certificate(tls, host, db),
+            vpn=_instances(vpn, host),
+            vpn_timings=vpn_timings(environment),
+            tunnel=tunnel,
             mqtt=mqtt,
             registry=registry,
             reach=reach_devices,
@@ -116,7 +140,8 @@ def cloud(
     except (StoreError, SettingsError) as error:
         raise InputError(str(error)) from error
     except OSError as error:
-        raise LabError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        listens = ", ".join((listen, *(vpn or (f"port {VPN_PORT}",))))
+        raise LabError(f"cannot listen on {listens}: {error.strerror or error}") from error
 
 
 async def _serve(settings: ServerSettings) -> None:
@@ -130,16 +155,30 @@ async def _serve(settings: ServerSettings) -> None:
                 for line in server.first_words:
                     click.echo(f"  {line}")
             click.echo(f"fieldbeat cloud listens on {server.address}")
+            for name, instance in server.vpn.running.items():
+                click.echo(f"cloudlink {name} listens on port {instance.port}")
             running.ready(f"listening on {server.address}")
             await running.stop.wait()
         finally:
             await server.close()
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _instances(vpn: tuple[str, ...], host: str) -> tuple[tuple[str, str, int], ...]:
+    """Name, host and port of each VPN service instance."""
+    if vpn == ("off",):
+        return ()
+    found = []
+    for number, text in enumerate(vpn or (f"{host}:{VPN_PORT}",)):
+        name, equals, place = text.rpartition("=")
+        where, port = _address(place, "--vpn")
+        found.append((name if equals else f"vpn-{number + 1}", where, port))
+    return tuple(found)
+
+
+def _address(listen: str, flag: str = "--listen") -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
-        raise InputError(f"--listen must be HOST:PORT, not {listen!r}")
+        raise InputError(f"{flag} must be HOST:PORT, not {listen!r}")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

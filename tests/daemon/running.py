@@ -26,7 +26,6 @@ def config_file(folder: Path, stub: Stub, fleet: Fleet, **more: Any) -> Path:
     path = folder / "config.json"
     values = {
         "apiEndpoint": stub.url,
-        "vpnEndpoint": "vpn.invalid",
         "applicationId": fleet.id,
         "applicationName": "Plant-7",
         "deviceType": "raspberrypi4-64",

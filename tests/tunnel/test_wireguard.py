@@ -11,7 +11,8 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.tunnel.endpoint import Deliver, Endpoint, Send, Up
+from agent.tunnel.effects import Deliver, Send, Up
+from agent.tunnel.endpoint import Endpoint
 from agent.tunnel.handshake import INITIATION, RESPONSE, TRANSPORT, Keys, RefusedError, tai64n
 from agent.tunnel.load import Load
 from agent.tunnel.noise import BadKeyError, Identity, hchacha20, xopen, xseal
@@ -261,7 +262,7 @@ def test_a_flood_of_initiations_is_bounded_in_memory_and_refused() -> None:
     for number in range(3_000):
         server.datagram(genuine, ("127.0.0.66", number + 1), now_ms=wire.now_ms + number // 100)
     assert here.next is None
-    assert len(server._indices) == 1  # nothing was kept for any of them
+    assert len(server._table) == 1  # nothing was kept for any of them
 
 
 def test_a_peer_that_is_removed_is_a_stranger() -> None:
@@ -271,7 +272,7 @@ def test_a_peer_that_is_removed_is_a_stranger() -> None:
     server.remove_peer(device.identity.public)
     wire.do(DEVICE, device.send(there, PACKET, now_ms=wire.now_ms))
     assert len(wire.got) == 1
-    assert server._indices == {}
+    assert len(server._table) == 0
 
 
 def test_timestamps_sort_as_time_does() -> None:

@@ -6,12 +6,13 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING
 
-from agent.tunnel.endpoint import Deliver, Endpoint, Send
+from agent.tunnel.effects import Deliver, Send
+from agent.tunnel.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.tunnel.endpoint import Effect
+    from agent.tunnel.effects import Effect
     from agent.tunnel.load import Load
     from agent.tunnel.peer import Address, Peer
 

@@ -1,0 +1,395 @@
+"""A VPN service instance for real: sessions on WebSockets, tunnels of WireGuard, words inside.
+
+Whom to let in, whom to give up and what to tell the API is ``vpn_server``'s; here are its sockets,
+its clock and its requests.  A client first gets a tunnel, then shows its key: as with OpenVPN, what
+cannot get through the tunnel is not connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from agent.tunnel import channel
+from agent.tunnel.noise import BadKeyError
+from agent.tunnel.plan import PATH, PREFIX, Plan, PlanError, key_of
+
+from .. import vpn_events as core
+from ..vpn_server import VpnServer
+from .vpn_calls import Calls, by_tcp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from agent.tunnel.plan import ServerEnd
+
+    from ..settings import VpnSettings
+
+_log = logging.getLogger("fieldbeat.vpn")
+HELLO_S = 60.0
+"""OpenVPN's ``hand-window``: a client is let in or gone by then."""
+WAITING_MAX = 1_000
+"""Clients that have a tunnel and have not shown a key."""
+LOOK_S = 1.0
+MESSAGE_MAX = 4_096
+GOING_AWAY = 1001
+CREATED = 201
+DRAIN_S = 3.0
+
+
+class _Session:
+    """A client."""
+
+    def __init__(self, number: int, ws: web.WebSocketResponse, address: str) -> None:
+        self.number, self.ws, self.address = number, ws, address
+        self.transport: asyncio.Transport | None = None
+        self.uuid = ""
+        self.public = b""
+        self.tcp = False
+        self.silent = False
+        self.heard_ms = 0
+        self.bytes = 0
+        self.pinged = asyncio.Event()
+        self.verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.reader = channel.Reader()
+        self.up = False
+
+
+class VpnService:
+    """One instance, from its start to its end."""
+
+    def __init__(
+        self,
+        name: str,
+        end: ServerEnd,
+        *,
+        number: int,
+        key: str,
+        api: str,
+        settings: VpnSettings,
+        clock_ms: Callable[[], int],
+        named: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Nothing happens before ``start``.
+
+        Args:
+            name: of the instance.
+            end: its end of the tunnels.
+            number: 0…; its clients have addresses in ``10.(64 + number).0.0/16``.
+            key: of the VPN service, for the API.
+            api: where that is, ``http://host:port``.
+            settings: timings.
+            clock_ms: the time, ms.
+            named: told what the API calls this instance.
+        """
+        self.name = name
+        self.end = end
+        self.port = 0
+        self.refused = 0
+        """Clients whose key was not accepted."""
+        self.machine = VpnServer(name, key, settings)
+        self._settings, self._clock_ms, self._api = settings, clock_ms, api
+        self._network = ipaddress.IPv4Network(f"10.{64 + number}.0.0/{PREFIX}")
+        self._free = self._network.hosts()
+        self._inner = str(next(self._free))
+        self._returned: list[str] = []
+        self._sessions: dict[int, _Session] = {}
+        self._by_address: dict[str, _Session] = {}
+        self._by_uuid: dict[str, _Session] = {}
+        """The newest that was let in."""
+        self._numbers = 0
+        self._calls = Calls()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._runner: web.AppRunner | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self._told = asyncio.Event()
+        """Nobody is connected, and the API knows."""
+        self._named = named
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self, host: str, port: int, *, tls: Any = None) -> None:
+        """Listen: TCP for sessions, UDP of the same number for tunnels.
+
+        Raises:
+            OSError: a port cannot be had.
+        """
+        application = web.Application()
+        application.router.add_get(PATH, self._session)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+        self.port = self._runner.addresses[0][1]
+        inside = f"{self._inner}/{PREFIX}"
+        await self.end.open(host, self.port, inside, self._heard)
+        # the API is this program: its own certificate is not in doubt
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+        self._spawn(self._look())
+        self._handle(core.Started())
+
+    async def close(self) -> None:
+        """Stop in order: each client is closed and reported."""
+        if self.machine.idle:
+            await self.kill()
+            return
+        self._handle(core.StopGracefully())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._told.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Stop at once, as a process that dies: connections are cut, nothing is reported."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        for session in self._sessions.values():
+            if session.transport is not None:
+                session.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._http is not None:
+            await self._http.close()
+        await self.end.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the machine -----------------------------------------------------------------------------
+
+    def _handle(self, event: core.Event) -> None:
+        for effect in self.machine.handle(event, now_ms=self._clock_ms()):
+            match effect:
+                case core.SendRequest():
+                    self._spawn(self._ask(effect))
+                case core.AcceptSession() | core.RefuseSession():
+                    session = self._sessions.get(effect.session)
+                    if session is not None and not session.verdict.done():
+                        session.verdict.set_result(isinstance(effect, core.AcceptSession))
+                case core.CloseSession():
+                    session = self._sessions.get(effect.session)
+                    if session is not None:
+                        self._spawn(session.ws.close(code=GOING_AWAY))
+                case core.Note():
+                    _log.info("%s: %s", self.name, effect.text)
+        if self.machine.idle:
+            self._told.set()
+        else:
+            self._told.clear()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_ms = self.machine.next_deadline_ms()
+        if due_ms is not None:
+            wait_s = max(0.001, (due_ms - self._clock_ms()) / 1_000)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait_s, self._handle, core.TimerFired())
+
+    async def _ask(self, request: core.SendRequest) -> None:
+        assert self._http is not None
+        event: core.Event
+        try:
+            async with self._http.request(
+                request.method,
+                self._api + request.path,
+                headers=request.headers,
+                json=request.body,
+                timeout=aiohttp.ClientTimeout(total=request.timeout_ms / 1_000),
+            ) as answer:
+                raw = await answer.read()
+                try:
+                    body = json.loads(raw) if raw else None
+                except ValueError:
+                    body = None
+                if answer.status == CREATED and isinstance(body, dict):
+                    self._named(int(body["id"]))
+                event = core.ResponseReceived(id=request.id, status=answer.status, body=body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            _log.warning("%s: the API does not answer: %s", self.name, error)
+            event = core.RequestFailed(id=request.id)
+        self._handle(event)
+
+    # --- sessions --------------------------------------------------------------------------------
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        """A client's WebSocket."""
+        ws = web.WebSocketResponse(max_msg_size=MESSAGE_MAX)
+        await ws.prepare(request)
+        if sum(not session.up for session in self._sessions.values()) >= WAITING_MAX:
+            await ws.close(code=1013, message=b"too many wait")
+            return ws
+        self._numbers += 1
+        session = _Session(self._numbers, ws, self._lease())
+        session.transport = request.transport
+        self._sessions[session.number] = session
+        self._by_address[session.address] = session
+        try:
+            async with asyncio.timeout(HELLO_S):
+                await self._greet(session)
+            await self._let_in(session)
+        except (PlanError, BadKeyError, TimeoutError, ConnectionError) as error:
+            await ws.close(code=1008, message=str(error)[:120].encode())
+        finally:
+            await asyncio.shield(self._forget(session))
+        return ws
+
+    async def _greet(self, session: _Session) -> None:
+        """Give a tunnel, and wait for a word through it."""
+        hello = await _words(session.ws)
+        session.uuid = _text(hello, "uuid")
+        public = key_of(hello, "public_key")
+        if any(other.public == public for other in self._sessions.values()):
+            raise PlanError("this key has a tunnel already")
+        session.public = public
+        session.tcp = self.end.tcp and hello.get("tcp") is True
+        psk = secrets.token_bytes(32)
+        await self.end.add(session.public, psk, session.address)
+        plan = Plan(
+            public=self.end.public,
+            psk=psk,
+            port=self.end.port,
+            address=session.address,
+            server=self._inner,
+            ping_ms=self._settings.ping_interval_ms,
+            ping_exit_ms=self._settings.client_timeout_ms,
+        )
+        await session.ws.send_json(plan.words())
+        await session.pinged.wait()
+
+    async def _let_in(self, session: _Session) -> None:
+        """Ask the API, and keep the session until one end closes it."""
+        async with asyncio.timeout(HELLO_S):
+            words = await _words(session.ws)
+        key, number = _text(words, "key"), session.number
+        self._handle(core.SessionRequested(session=number, uuid=session.uuid, key=key))
+        accepted = await session.verdict
+        if accepted:
+            session.up, session.heard_ms = True, self._clock_ms()
+            self._by_uuid[session.uuid] = session
+        await session.ws.send_json({"accepted": accepted})
+        if not accepted:
+            self.refused += 1
+            await session.ws.close()
+            return
+        async for message in session.ws:
+            if message.type is aiohttp.WSMsgType.ERROR:
+                break
+
+    async def _forget(self, session: _Session) -> None:
+        del self._sessions[session.number]
+        del self._by_address[session.address]
+        if self._by_uuid.get(session.uuid) is session:
+            del self._by_uuid[session.uuid]
+        self._returned.append(session.address)
+        self._handle(core.SessionClosed(session=session.number))
+        if session.public:
+            await self.end.remove(session.public)
+
+    def _lease(self) -> str:
+        return self._returned.pop(0) if len(self._returned) > WAITING_MAX else str(next(self._free))
+
+    # --- signs of life ---------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """The server's sound rule: received bytes that do not grow are silence (TUNNEL.md §2)."""
+        limit_ms = 3 * self._settings.ping_interval_ms // 2
+        looked, pinged_ms = 0, self._clock_ms()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            looked += 1
+            received = await self.end.received()
+            now_ms = self._clock_ms()
+            for session in list(self._sessions.values()):
+                if session.up:
+                    self._look_at(session, received.get(session.public, 0), now_ms, limit_ms)
+            if now_ms - pinged_ms >= self._settings.ping_interval_ms:
+                pinged_ms = now_ms
+                for session in [s for s in self._sessions.values() if s.up]:
+                    with contextlib.suppress(ConnectionError):
+                        await session.ws.ping()
+
+    def _look_at(self, session: _Session, count: int, now_ms: int, limit_ms: int) -> None:
+        number = session.number
+        if count != session.bytes:
+            session.bytes, session.heard_ms = count, now_ms
+            if session.silent:
+                session.silent = False
+                self._handle(core.PeerHeard(session=number))
+        elif not session.silent and now_ms - session.heard_ms >= limit_ms:
+            session.silent = True
+            self._handle(core.PeerSilent(session=number, last_heard_ms=session.heard_ms))
+
+    def _heard(self, address: str, datagram: bytes) -> None:
+        session = self._by_address.get(address)
+        message = None if session is None else session.reader.take(datagram)
+        if session is None or message is None:
+            return
+        match message.kind:
+            case channel.PING:
+                session.pinged.set()
+                pong = channel.Message(channel.PONG, message.number, None)
+                self.end.say(address, channel.write(pong)[0])
+            case channel.REPLY:
+                self._calls.answered(message)
+            case _:
+                pass  # a client calls nobody
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def reaches(self, uuid: str) -> bool:
+        """A device's newest session is here."""
+        return uuid in self._by_uuid
+
+    async def call(
+        self, uuid: str, method: str, path: str, body: Mapping[str, Any], secret: str, port: int
+    ) -> tuple[int | None, Any]:
+        """Call a device's supervisor API; status and body, ``None`` where none came."""
+        session = self._by_uuid.get(uuid)
+        if session is None or self._http is None:
+            return None, None
+        if session.tcp:
+            url = f"http://{session.address}:{port}{path}"
+            return await by_tcp(self._http, method, url, body, secret)
+        words = {"method": method, "path": path, "apikey": secret, "body": dict(body)}
+        return await self._calls.ask(words, lambda data: self.end.say(session.address, data))
+
+
+async def _words(ws: web.WebSocketResponse) -> dict[str, Any]:
+    """The client's next message.
+
+    Raises:
+        PlanError: there is none, or it is no JSON object.
+    """
+    message = await ws.receive()
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        raise PlanError("the client hung up")
+    try:
+        found = message.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise PlanError("a client speaks in JSON objects")
+    return found
+
+
+def _text(words: Mapping[str, Any], name: str) -> str:
+    value = words.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 128:
+        raise PlanError(f"{name} must be a text")
+    return value

@@ -1,0 +1,181 @@
+"""Cloudlink for real: agents and the stub's VPN service, over sockets, in real time made short."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from cloud_stub.settings import VpnSettings
+from tests.daemon.running import agent, config_file, until
+from tests.stub_cloud import SETTINGS, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.daemon.running import Agent
+    from tests.stub_cloud import Fleet, Stub
+
+QUICK = VpnSettings(
+    ping_interval_ms=300,
+    client_timeout_ms=1_800,
+    server_timeout_ms=3_600,
+    report_period_ms=100,
+    auth_fail_delay_ms=300,
+)
+
+
+@contextmanager
+def cloud(folder: Path, *names: str) -> Iterator[Stub]:
+    """A stub with VPN service instances of these names."""
+    instances = tuple((name, "127.0.0.1", 0) for name in names or ("one",))
+    with running(folder, replace(SETTINGS, vpn=instances, vpn_timings=QUICK)) as stub:
+        yield stub
+
+
+def vpn_config(folder: Path, stub: Stub, fleet: Fleet, name: str = "one", **more: Any) -> Path:
+    """config.json of a device that knows the VPN service."""
+    port = stub.server.vpn.running[name].port
+    return config_file(folder, stub, fleet, vpnEndpoint="127.0.0.1", vpnPort=port, **more)
+
+
+def _known(stub: Stub, found: Agent) -> str:
+    until(lambda: "uuid" in found.config.read_text())
+    uuid = found.uuid
+    until(lambda: stub.ask("GET", f"/v7/device?$filter=uuid eq '{uuid}'").rows)
+    return uuid
+
+
+def _device(stub: Stub, uuid: str) -> Any:
+    return stub.ask("GET", f"/v7/device(uuid='{uuid}')").rows[0]
+
+
+def _connected(stub: Stub, uuid: str) -> bool:
+    return bool(_device(stub, uuid)["is_connected_to_vpn"])
+
+
+def test_a_device_becomes_operational_by_itself_and_takes_actions(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        until(lambda: _device(stub, uuid)["overall_status"] == "operational")
+        until(lambda: stub.ask("POST", "/supervisor/v1/blink", {"uuid": uuid}).status == 200)
+        secret = found.state["api_secret"]
+        vpn = found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]
+        assert vpn == {"enabled": True, "connected": True}
+        status = {"uuid": uuid, "method": "GET"}
+        shown = stub.ask("POST", "/supervisor/v2/state/status", status)
+        assert (shown.status, shown.json["status"]) == (200, "success")
+
+
+def test_an_agent_that_ends_is_down_at_once(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub:
+        with agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+            uuid = _known(stub, found)
+            until(lambda: _connected(stub, uuid))
+        until(lambda: not _connected(stub, uuid))
+        answer = stub.ask("POST", "/supervisor/v1/blink", {"uuid": uuid})
+        assert (answer.status, "No online device(s) found" in answer.raw.decode()) == (404, True)
+
+
+def test_a_silent_agent_is_given_up_and_comes_back_by_itself(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        found.process.send_signal(signal.SIGSTOP)
+        until(lambda: not _connected(stub, uuid))
+        found.process.send_signal(signal.SIGCONT)
+        until(lambda: _connected(stub, uuid))
+
+
+def test_the_tunnel_follows_the_configuration(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        number = _device(stub, uuid)["id"]
+        variable = {"device": number, "name": "BALENA_SUPERVISOR_VPN_CONTROL", "value": "false"}
+        made = stub.ask("POST", "/v7/device_config_variable", variable)
+        secret = found.state["api_secret"]
+        found.ask("POST", "/v1/update", {}, secret)
+        until(lambda: not _connected(stub, uuid))
+        assert found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]["enabled"] is False
+        stub.ask("DELETE", f"/v7/device_config_variable({made.json['id']})")
+        found.ask("POST", "/v1/update", {}, secret)
+        until(lambda: _connected(stub, uuid))
+
+
+def test_a_vpn_server_that_dies_is_left_and_found_again(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        secret = found.state["api_secret"]
+        stub.wait(stub.server.vpn.end("one", killed=True))
+
+        def told() -> Any:
+            return found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]["connected"]
+
+        until(lambda: not told())
+        # nobody told the API: it shows what it heard last
+        assert _connected(stub, uuid)
+        first = _device(stub, uuid)["is_managed_by__service_instance"]
+        stub.wait(stub.server.vpn.begin("one"))
+        until(told)
+        until(lambda: _device(stub, uuid)["is_managed_by__service_instance"] != first)
+        assert _connected(stub, uuid)
+
+
+def test_a_deleted_device_is_refused(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        stub.ask("DELETE", f"/v7/device(uuid='{uuid}')")
+        # the server believes a key for a minute; a new one knows none
+        stub.wait(stub.server.vpn.end("one", killed=True))
+        stub.wait(stub.server.vpn.begin("one"))
+        until(lambda: stub.server.vpn.running["one"].refused == 1)
+
+
+def test_clients_that_do_not_come_back_after_a_crash_are_taken_down(tmp_path: Path) -> None:
+    with cloud(tmp_path) as stub:
+        fleet = stub.fleet()
+        with agent(vpn_config(tmp_path, stub, fleet)) as found:
+            uuid = _known(stub, found)
+            until(lambda: _connected(stub, uuid))
+            stub.wait(stub.server.vpn.end("one", killed=True))
+            assert _connected(stub, uuid)
+    with cloud(tmp_path) as stub:
+        until(lambda: not _connected(stub, uuid))
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        "no JSON",
+        "[]",
+        "{}",
+        '{"uuid": 5, "public_key": ""}',
+        '{"uuid": "a", "public_key": "short"}',
+        '{"uuid": "a", "public_key": "' + "A" * 43 + '="}',
+        "x" * 10_000,
+    ],
+)
+def test_a_client_that_talks_nonsense_is_shown_out(tmp_path: Path, hello: str) -> None:
+    async def talk(port: int) -> int | None:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{port}/cloudlink"
+            async with session.ws_connect(url) as ws:
+                await ws.send_str(hello)
+                async for _ in ws:
+                    pass
+                return ws.close_code
+
+    with cloud(tmp_path) as stub:
+        service = stub.server.vpn.running["one"]
+        assert asyncio.run(talk(service.port)) in (1008, 1009)
+        until(lambda: service.machine.idle)
