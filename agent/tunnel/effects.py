@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .peer import Address, Peer
+if TYPE_CHECKING:
+    from .peer import Address, Peer
 
 
 class Send(NamedTuple):
