@@ -10,6 +10,8 @@ from .errors import LabError
 from .results import ScenarioResult, rows_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .model import Scenario
 
 DEFAULT_SEED = 1
@@ -17,21 +19,35 @@ LABS = ("virtual", "host", "boards")
 
 
 def run_scenario(
-    scenario: Scenario, *, lab: str, seed: int | None, devices_option: int | None
+    scenario: Scenario,
+    *,
+    lab: str,
+    seed: int | None,
+    devices_option: int | None,
+    speed: float = 1.0,
+    keep: Path | None = None,
 ) -> ScenarioResult:
     """Run and judge; ``seed=None`` is the scenario's own, else ``DEFAULT_SEED``.
+
+    ``speed``: how much faster than real time a lab of real processes runs; ``keep``: where it
+    leaves logs and disks.
 
     Raises:
         LabError: the lab is not there, or cannot do what the scenario asks for.
     """
     require(lab)
-    from .virtual import run_virtual
-
     if seed is None:
         seed = DEFAULT_SEED if scenario.seed is None else scenario.seed
     began = time.perf_counter()
     try:
-        history = run_virtual(scenario, seed=seed)
+        if lab == "host":
+            from .hostlab.lab import run_host
+
+            history = run_host(scenario, seed=seed, speed=speed, keep=keep)
+        else:
+            from .virtual import run_virtual
+
+            history = run_virtual(scenario, seed=seed)
     except LabError as error:
         raise LabError(f"{scenario.file}: {error}") from error
     rows = rows_of(scenario, history, judge_all(scenario.expectations, history))
@@ -48,9 +64,16 @@ def run_scenario(
 
 def require(lab: str) -> None:
     """Raise ``LabError`` for a lab that this version does not have."""
-    if lab != "virtual":
-        what = {
-            "host": "network namespaces, a tunnel and a site firewall driven from here",
-            "boards": "boards that answer over MQTT",
-        }[lab]
-        raise LabError(f"the {lab} lab is not in this version: it needs {what}; use --lab virtual")
+    if lab == "boards":
+        raise LabError(
+            "the boards lab is not in this version: it needs boards that answer over MQTT;"
+            " use --lab virtual"
+        )
+    if lab == "host":
+        try:
+            import agent.daemon.program  # noqa: F401  # it is needed
+            import cloud_stub.server.app  # noqa: F401  # and this
+        except ImportError as error:
+            raise LabError(
+                f"the host lab needs more packages ({error.name}): pip install 'fieldbeat[host]'"
+            ) from error

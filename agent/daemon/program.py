@@ -64,6 +64,10 @@ class Options:
     seed: int = 0
     tunnel: str = "inprocess"
     """Of cloudlink: inprocess, userspace, kernel or off."""
+    plain: tuple[str, ...] = ()
+    """Registries without TLS."""
+    clock_ms: Callable[[], int] | None = None
+    """Instead of the system's clock."""
     show: Callable[[str], None] | None = None
     """Nothing is sent or stored: each request is shown as a line of JSON."""
 
@@ -122,12 +126,13 @@ class Program:
         device = Device(
             settings,
             disk=disk,
-            engine=self._engine(state, volatile, config, disk),
+            engine=self._engine(options, state, volatile, config, disk),
             cloud=self._cloud,
             volatile=volatile,
             draws=random.SystemRandom(),
             sense=sensors.Sensors(state).read,
             addresses=sensors.network,
+            clock_ms=options.clock_ms or wall_ms,
         )
         self.api = SupervisorApi(
             device,
@@ -157,19 +162,29 @@ class Program:
             url,
             session=self._cloud.session,
             who=device.who,
-            end=lambda: device_end(options.tunnel, source=source, remote_of=self._remotes),
+            end=lambda: device_end(
+                options.tunnel,
+                source=source,
+                clock_ms=options.clock_ms or wall_ms,
+                remote_of=self._remotes,
+            ),
             call=partial(call_through_tunnel, device),
             changed=device.tunnel_changed,
-            clock_ms=wall_ms,
+            clock_ms=options.clock_ms or wall_ms,
             name=device.name,
         )
 
     def _engine(
-        self, state: Path, volatile: Volatile, config: DeviceConfig, disk: FileDisk
+        self,
+        options: Options,
+        state: Path,
+        volatile: Volatile,
+        config: DeviceConfig,
+        disk: FileDisk,
     ) -> Engine:
         """Real downloads, and processes."""
         assert isinstance(self._cloud, Cloud)
-        plain = _plain_hosts(config.values.apiEndpoint)
+        plain = (*_plain_hosts(config.values.apiEndpoint), *options.plain)
 
         def credentials() -> tuple[str, str] | None:
             known = disk.load()
@@ -271,4 +286,5 @@ def _in_memory(
         draws=draws,
         sense=sensors.Sensors(Path("/")).read if options.show else dict,
         name=(state.uuid or "")[:7],
+        clock_ms=options.clock_ms or wall_ms,
     )

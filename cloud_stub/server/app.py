@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -55,11 +56,13 @@ DEFAULT_EMAIL = "admin@fieldbeat.local"
 class Server:
     """One stub cloud as a server."""
 
-    def __init__(self, settings: ServerSettings, store: Store, secret: str) -> None:
+    def __init__(
+        self, settings: ServerSettings, store: Store, secret: str, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.store = store
         self.history = History()
-        self.desk = Desk(settings, store, self.history, seal=sealer(secret.encode()))
+        self.desk = Desk(settings, store, self.history, seal=sealer(secret.encode()), clock=clock)
         self.sessions = Sessions(secret)
         self.people = People(self.desk, self.sessions)
         self.injector = Injector()
@@ -85,8 +88,10 @@ class Server:
     # --- life ------------------------------------------------------------------------------------
 
     @classmethod
-    async def start(cls, settings: ServerSettings) -> Server:
-        """Open the store, load it, and listen.
+    async def start(
+        cls, settings: ServerSettings, clock: Callable[[], float] = time.time
+    ) -> Server:
+        """Open the store, load it, and listen; ``clock`` gives seconds since 1970.
 
         Raises:
             StoreError: the database cannot be used.
@@ -97,7 +102,7 @@ class Server:
         try:
             async with store.writing() as connection:
                 secret = await _setting(connection, "secret", lambda: secrets.token_hex(32))
-            server = cls(settings, store, secret)
+            server = cls(settings, store, secret, clock)
             await server._load()
             await server._listen()
             await server._start_vpn()

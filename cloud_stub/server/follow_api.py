@@ -182,6 +182,27 @@ class FollowApi:
             await self._server.store.committed()
         return json_response(injector.faults.model_dump())
 
+    async def vpn(self, request: web.Request) -> web.Response:
+        """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or kill a VPN service instance of ours.
+
+        Raises:
+            Answer: not the administrator, there is no such instance, or no such state.
+        """
+        self._server.admin(request)
+        services, name = self._server.vpn, request.match_info["name"]
+        body = await body_of(request)
+        state = body.get("state") if isinstance(body, dict) else None
+        if state not in ("up", "down", "killed"):
+            raise Answer(refused(400, "state must be up, down or killed"))
+        try:
+            if state == "up":
+                await services.begin(name)
+            else:
+                await services.end(name, killed=state == "killed")
+        except KeyError:
+            raise Answer(refused(404, f"there is no VPN service instance {name}")) from None
+        return json_response({"name": name, "state": state})
+
     def _cut_tunnels(self) -> None:
         """The VPN servers go down in order: they report all their clients as gone."""
         desk = self._server.desk

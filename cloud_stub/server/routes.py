@@ -213,6 +213,14 @@ def _of_this_program(server: Server) -> list[Route]:
     ]
     return [
         *faults,
+        Route(
+            "PUT",
+            "/fieldbeat/v1/vpn/{name}",
+            follow.vpn,
+            "Starts, stops or kills a VPN service instance",
+            (200, 400, 401, 403, 404),
+            body=True,
+        ),
         Route("GET", "/healthz", healthy, "Whether the store takes writes", (200,)),
         Route("GET", "/metrics", metrics, "Metrics for Prometheus"),
         Route(

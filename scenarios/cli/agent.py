@@ -10,6 +10,7 @@ import click
 
 from agent.quirks import BEHAVIOURS
 
+from ..clock import Clock
 from ..errors import InputError, LabError
 from . import service
 
@@ -81,6 +82,13 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
 @click.option("--seed", type=int, default=0, show_default=True, help="Of a fleet's identities.")
 @click.option("--once", is_flag=True, help="End after one poll and one report; 1 if they fail.")
 @click.option("--dry-run", is_flag=True, help="Print the first requests; send and store nothing.")
+@click.option(
+    "--insecure-registry",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="A registry without TLS, as Docker calls it; again for more.",
+)
+@service.SPEED
 @click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def agent(
     config: Path,
@@ -95,6 +103,8 @@ def agent(
     seed: int,
     once: bool,
     dry_run: bool,
+    insecure_registry: tuple[str, ...],
+    speed: float,
     log: Literal["text", "json"],
 ) -> None:
     """Behave towards a cloud as a balena-supervisor does, in real time.
@@ -107,6 +117,7 @@ def agent(
     except ImportError as error:
         raise LabError(f"the agent needs more packages ({error.name}): {EXTRAS}") from error
     host, port = _address(listen)
+    clock = Clock.begin(speed)
     options = Options(
         config=config,
         state=state,
@@ -120,10 +131,12 @@ def agent(
         fleet=fleet,
         seed=seed,
         show=click.echo if dry_run else None,
+        plain=insecure_registry,
+        clock_ms=None if speed == 1 else clock.now_ms,
     )
     service.set_up_logs(as_json=log == "json")
     try:
-        service.run(_dry(options) if dry_run else _run(options, once=once))
+        service.run(_dry(options) if dry_run else _run(options, once=once), clock)
     except ConfigError as error:
         raise InputError(str(error)) from error
     except OSError as error:

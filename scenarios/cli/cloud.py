@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..clock import Clock
 from ..errors import InputError, LabError
 from . import service
 
@@ -81,6 +83,7 @@ EXTRAS = "pip install 'fieldbeat[cloud]'"
     type=click.IntRange(0),
     help="Requests a second of one key before 429.  [default: no limit]",
 )
+@service.SPEED
 @click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def cloud(
     listen: str,
@@ -95,6 +98,7 @@ def cloud(
     retention: float,
     lag: float,
     rate_limit: int,
+    speed: float,
     log: Literal["text", "json"],
 ) -> None:
     """Serve balena's API to devices, client libraries and dashboards.
@@ -136,7 +140,8 @@ def cloud(
             requests_per_s=rate_limit,
         )
         service.set_up_logs(as_json=log == "json")
-        service.run(_serve(settings))
+        clock = Clock.begin(speed)
+        service.run(_serve(settings, None if speed == 1 else clock), clock)
     except (StoreError, SettingsError) as error:
         raise InputError(str(error)) from error
     except OSError as error:
@@ -144,11 +149,11 @@ def cloud(
         raise LabError(f"cannot listen on {listens}: {error.strerror or error}") from error
 
 
-async def _serve(settings: ServerSettings) -> None:
+async def _serve(settings: ServerSettings, clock: Clock | None) -> None:
     from cloud_stub.server.run import alone
 
     async with service.Service() as running:
-        server = await alone(settings)
+        server = await alone(settings, clock.now_s if clock else time.time)
         try:
             if server.first_words:
                 click.echo("Made for this store, shown only now:")

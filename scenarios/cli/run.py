@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import report_text
+from ..clock import SPEED_MAX
 from ..errors import InputError
 from ..running import DEFAULT_SEED, LABS, require, run_scenario
 from ..sections import MOST_DEVICES
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--lab", type=click.Choice(LABS), default="virtual", help="Where. Default: virtual.")
 @click.option(
+    "--speed",
+    type=click.FloatRange(0.1, SPEED_MAX),
+    default=1.0,
+    metavar="N",
+    help="In the host lab: let time run N times as fast. Default: 1.",
+)
+@click.option(
+    "--keep", "keep_dir", metavar="DIR", help="In the host lab: leave logs and disks there."
+)
+@click.option(
     "--seed", type=click.IntRange(min=0), help=f"Of all randomness. Default: {DEFAULT_SEED}."
 )
 @click.option("--devices", type=click.IntRange(1, MOST_DEVICES), help="Size of the fleet.")
@@ -39,6 +50,8 @@ def run(
     ctx: click.Context,
     paths: tuple[str, ...],
     lab: str,
+    speed: float,
+    keep_dir: str | None,
     seed: int | None,
     devices: int | None,
     expression: str | None,
@@ -58,7 +71,14 @@ def run(
     scenarios = selected(compile_all(files(paths), devices=devices), expression)
     results = []
     for scenario in scenarios:
-        result = run_scenario(scenario, lab=lab, seed=seed, devices_option=devices)
+        result = run_scenario(
+            scenario,
+            lab=lab,
+            seed=seed,
+            devices_option=devices,
+            speed=speed,
+            keep=Path(keep_dir) if keep_dir else None,
+        )
         results.append(result)
         if not quiet or not result.passed:
             click.echo(report_text.headline(result), err=to_stderr)

@@ -12,8 +12,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+import click
+
+from ..clock import SPEED_MAX
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from ..clock import Clock
 
 
 class _Json(logging.Formatter):
@@ -97,12 +103,27 @@ class Service:
             self._watchdog.cancel()
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop, where it is installed."""
-    try:
-        import uvloop
-    except ImportError:  # an extra: the standard loop does, at less speed
-        asyncio.run(work)
-        return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+def run(work: Coroutine[Any, Any, None], clock: Clock | None = None) -> None:
+    """Run on uvloop, where it is installed and time is the system's."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if clock is not None and clock.speed != 1:
+        factory = clock.loop
+    else:
+        try:
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        except ImportError:  # an extra: the standard loop does, at less speed
+            pass
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(work)
+
+
+SPEED = click.option(
+    "--speed",
+    type=click.FloatRange(0.1, SPEED_MAX),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Let time run N times as fast.",
+)

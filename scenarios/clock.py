@@ -1,0 +1,88 @@
+"""Real time, or real time made to run faster: one clock for every process of a host lab.
+
+At ``speed`` 60 an hour of the product is a minute of ours: each timer, time-out and time stamp of
+an asyncio program follows the loop's clock, and the loop's clock runs that much faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import time
+from typing import TYPE_CHECKING
+
+from .errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EPOCH = "FIELDBEAT_EPOCH"
+"""Set by a host lab for its programs: when its clock began, ``monotonic ns:wall ms``."""
+SPEED_MAX = 1_000.0
+
+
+class Clock:
+    """A wall clock that runs ``speed`` times as fast as the system's from a moment on."""
+
+    def __init__(self, speed: float = 1.0, *, mono_ns: int, wall_ms: int) -> None:
+        """Show ``wall_ms`` (since 1970) when the system's monotonic clock shows ``mono_ns``."""
+        self.speed, self.mono_ns, self.wall_ms = speed, mono_ns, wall_ms
+
+    @classmethod
+    def begin(cls, speed: float = 1.0) -> Clock:
+        """A clock that is right now, or that a lab began.
+
+        Raises:
+            LabError: what the lab left in the environment is no epoch.
+        """
+        given = os.environ.get(EPOCH)
+        if given is None:
+            return cls(speed, mono_ns=time.monotonic_ns(), wall_ms=time.time_ns() // 1_000_000)
+        try:
+            mono, wall = map(int, given.split(":"))
+        except ValueError:
+            raise LabError(f"{EPOCH} is for the host lab; it is no epoch: {given!r}") from None
+        return cls(speed, mono_ns=mono, wall_ms=wall)
+
+    def now_ms(self) -> int:
+        """Since 1970."""
+        passed_ns = time.monotonic_ns() - self.mono_ns
+        return self.wall_ms + int(passed_ns * self.speed) // 1_000_000
+
+    def now_s(self) -> float:
+        """Since 1970, in seconds."""
+        return self.now_ms() / 1_000
+
+    def environment(self) -> Mapping[str, str]:
+        """What another process needs to have the same clock."""
+        return {EPOCH: f"{self.mono_ns}:{self.wall_ms}"}
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """An event loop whose seconds are this clock's."""
+        return FastLoop(self.speed)
+
+
+class _Selector(selectors.DefaultSelector):
+    """Waits for shorter than it is told to."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self._speed = speed
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for files, ``timeout`` seconds of the fast clock."""
+        return super().select(None if timeout is None else timeout / self._speed)
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop with a clock that runs faster."""
+
+    def __init__(self, speed: float) -> None:
+        """``speed`` 1 is the ordinary loop."""
+        self._speed = speed
+        super().__init__(_Selector(speed))
+
+    def time(self) -> float:
+        """The loop's clock, seconds."""
+        return super().time() * self._speed

@@ -1,0 +1,244 @@
+"""The cloud of a host lab: a real ``fieldbeat cloud``, driven through its public API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from cloud_stub.server.settings import cloud_settings, vpn_timings
+
+from ..errors import LabError
+from .netns import run, socket_in
+from .places import PLACES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ..clock import Clock
+    from ..model import Scenario
+    from ..verbs import Release
+
+EMAIL = "lab@fieldbeat.local"
+READY_S = 60.0
+STOP_S = 20.0
+REQUEST_S = 60.0
+PAGE = 1_000
+STRATEGY_LABEL = "io.balena.update.strategy"
+HANDOVER_LABEL = "io.balena.update.handover-timeout"
+
+
+class CloudProcess:
+    """The program, its namespace and our way to it."""
+
+    def __init__(self, namespace: str, folder: Path, clock: Clock) -> None:
+        """Nothing runs before ``start``.
+
+        Args:
+            namespace: of the cloud.
+            folder: for its database and its log.
+            clock: of the run.
+        """
+        self.namespace, self.folder, self.clock = namespace, folder, clock
+        self.log = folder / "cloud.log"
+        self.poll_interval_ms = 0
+        self._password = secrets.token_urlsafe(12)
+        self._token = ""
+        self._process: asyncio.subprocess.Process | None = None
+        place = PLACES["api"]
+        self.url = f"http://{place.host}:{place.port}"
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(socket_factory=self._socket),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_S),
+        )
+
+    def _socket(self, info: Any) -> socket.socket:
+        family, kind, protocol, _, _ = info
+        return socket_in(self.namespace, family, kind, protocol)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self, scenario: Scenario) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            LabError: it does not come up, or cannot have the scenario's settings.
+        """
+        api, vpn, registry = PLACES["api"], PLACES["vpn"], PLACES["registry"]
+        environment = {**os.environ, **self.clock.environment(), **_environment(scenario)}
+        environment |= {"FIELDBEAT_ADMIN_EMAIL": EMAIL, "FIELDBEAT_ADMIN_PASSWORD": self._password}
+        # the registry has an address of its own, so that a site firewall can tell it apart
+        dnat = f"ip daddr {registry.host} tcp dport {registry.port} dnat to {api.host}:{api.port}"
+        hooks = {"prerouting": -100, "output": -100}
+        lines = ["add table ip places"]
+        for hook, priority in hooks.items():
+            kind = f"{{ type nat hook {hook} priority {priority}; }}"
+            lines += [f"add chain ip places {hook} {kind}", f"add rule ip places {hook} {dnat}"]
+        nft = ("ip", "netns", "exec", self.namespace, "nft", "-f", "-")
+        run(*nft, text="\n".join(lines) + "\n")
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *("ip", "netns", "exec", self.namespace, sys.executable, "-m", "scenarios"),
+                *("cloud", "--listen", f"{api.host}:{api.port}"),
+                *("--vpn", f"vpn1={vpn.host}:{vpn.port}"),
+                *("--registry", f"{registry.host}:{registry.port}"),
+                *("--db", str(self.folder / "cloud.sqlite")),
+                *("--profile", scenario.cloud.profile),
+                *("--speed", str(self.clock.speed)),
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        await self._serving()
+        credentials = {"username": EMAIL, "password": self._password}
+        async with self.session.post(f"{self.url}/login_", json=credentials) as answer:
+            self._token = await answer.text()
+
+    async def _serving(self) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                while True:
+                    if self._process is not None and self._process.returncode is not None:
+                        raise LabError(f"the cloud ended: {self.log.read_text().strip()[-300:]}")
+                    with contextlib.suppress(aiohttp.ClientError, OSError):
+                        async with self.session.get(f"{self.url}/healthz") as answer:
+                            if answer.status == 200:
+                                return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise LabError(f"the cloud does not serve within {READY_S:.0f} s") from None
+
+    async def close(self) -> None:
+        """Stop it in order."""
+        await self.session.close()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await self._process.wait()
+
+    # --- requests --------------------------------------------------------------------------------
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """A request of the lab's person; status and body."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self.session.request(
+            method, self.url + path, json=body, headers=headers
+        ) as answer:
+            if answer.content_type == "application/json":
+                return answer.status, await answer.json()
+            return answer.status, await answer.text()
+
+    async def must(self, method: str, path: str, body: Any = None) -> Any:
+        """A request that the run depends on.
+
+        Raises:
+            LabError: it was refused.
+        """
+        status, found = await self.ask(method, path, body)
+        if status >= 400:
+            raise LabError(f"the cloud refused {method} {path}: {status} {found}")
+        return found
+
+    async def post(self, resource: str, **body: Any) -> dict[str, Any]:
+        """A new row of the resource API."""
+        made: dict[str, Any] = await self.must("POST", f"/v7/{resource}", body)
+        return made
+
+    async def rows(self, query: str) -> list[dict[str, Any]]:
+        """Rows of the resource API."""
+        found: list[dict[str, Any]] = (await self.must("GET", f"/v7/{query}"))["d"]
+        return found
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Every change of a status field since the cloud began."""
+        events: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self.must("GET", f"/fieldbeat/v1/events?after={after}&limit={PAGE}")
+            events += page["events"]
+            after = page["next"]
+        return events
+
+
+class Fleet:
+    """A fleet of the cloud."""
+
+    def __init__(self, cloud: CloudProcess, number: int, uuid: str, key: str) -> None:
+        self.id, self.uuid, self.provisioning_key = number, uuid, key
+        self.releases: dict[str, int] = {}
+        self.images: dict[str, list[str]] = {}
+        self._cloud = cloud
+        self._services: dict[str, int] = {}
+
+    @classmethod
+    async def make(cls, cloud: CloudProcess, name: str, device_type: str) -> Fleet:
+        """A new fleet with a provisioning key."""
+        kinds = await cloud.rows(f"device_type?$filter=slug eq '{device_type}'&$select=id")
+        if not kinds:
+            raise LabError(f"the cloud knows no device type {device_type}")
+        made = await cloud.post(
+            "application", app_name=name, organization=1, is_for__device_type=kinds[0]["id"]
+        )
+        key = await cloud.must("POST", f"/api-key/application/{made['id']}/provisioning", {})
+        return cls(cloud, made["id"], made["uuid"], key)
+
+    async def release(self, release: Release) -> None:
+        """A finished release, as a builder makes one; the fleet tracks it."""
+        cloud, images = self._cloud, []
+        made = await cloud.post(
+            "release", belongs_to__application=self.id, commit=release.commit, status="running"
+        )
+        for name, service in sorted(release.services.items()):
+            if name not in self._services:
+                row = await cloud.post("service", application=self.id, service_name=name)
+                self._services[name] = row["id"]
+            image = await cloud.post(
+                "image",
+                is_a_build_of__service=self._services[name],
+                status="success",
+                image_size=str(service.size_bytes),
+            )
+            part = await cloud.post(
+                "image__is_part_of__release", image=image["id"], is_part_of__release=made["id"]
+            )
+            labels = dict(service.labels)
+            if service.strategy != "download-then-kill":
+                labels.setdefault(STRATEGY_LABEL, service.strategy)
+            if service.handover_timeout_ms is not None:
+                labels.setdefault(HANDOVER_LABEL, str(service.handover_timeout_ms))
+            for label, value in labels.items():
+                await cloud.post(
+                    "image_label", release_image=part["id"], label_name=label, value=value
+                )
+            images.append(image["is_stored_at__image_location"])
+        await cloud.must("PATCH", f"/v7/release({made['id']})", {"status": "success"})
+        self.releases[release.commit], self.images[release.commit] = made["id"], images
+
+
+def _environment(scenario: Scenario) -> Mapping[str, str]:
+    """The scenario's settings under the names of the real programs.
+
+    Raises:
+        LabError: they cannot be said so.
+    """
+    cloud, vpn = scenario.cloud, scenario.vpn
+    found = {
+        "DEFAULT_SUPERVISOR_POLL_INTERVAL": str(cloud.default_poll_interval_ms),
+        "API_HEARTBEAT_STATE_TIMEOUT_SECONDS": str(cloud.heartbeat_timeout_ms // 1_000),
+        "METRICS_MAX_REPORT_INTERVAL_SECONDS": str(cloud.metrics_gap_ms // 1_000),
+        "DOWNLOAD_PROGRESS_MAX_REPORT_INTERVAL_SECONDS": str(cloud.progress_gap_ms // 1_000),
+        "VPN_KEEPALIVE_FREQUENCY": str(vpn.ping_interval_ms // 1_000),
+        "VPN_KEEPALIVE_TIMEOUT": str(vpn.client_timeout_ms // 1_000),
+    }
+    if cloud_settings(found, cloud.profile) != cloud or vpn_timings(found) != vpn:
+        raise LabError("the host lab's cloud is set by the real API's variables alone: see cloud:")
+    return found

@@ -1,0 +1,192 @@
+"""A device of a host lab: a real ``fieldbeat agent`` at its site."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+from agent.config import Persisted
+from agent.daemon.config_json import DeviceConfig
+from agent.daemon.disk import FileDisk
+from agent.daemon.registry import Images
+from agent.device_config import POLL_INTERVAL, without_prefix
+
+from ..streams import digest
+from .netns import kill_all
+from .places import PLACES
+from .topology import plug, unplug
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..model import DeviceSpec
+    from .cloud import CloudProcess, Fleet
+    from .places import Site
+
+STOP_S = 20.0
+
+
+class LabDevice:
+    """Its site, its disk and its program."""
+
+    def __init__(
+        self, spec: DeviceSpec, site: Site, folder: Path, cloud: CloudProcess, fleet: Fleet
+    ) -> None:
+        """Nothing runs before ``power_on``.
+
+        Args:
+            spec: what the scenario says of it.
+            site: its namespace and its router's.
+            folder: for what survives a power cut; ``run`` in it does not.
+            cloud: where it belongs to.
+            fleet: of the cloud.
+        """
+        self.spec, self.site, self.folder = spec, site, folder
+        self.uuid: str | None = None
+        self.blocked: dict[str, list[str]] = {}
+        """Place → tables that stand in its way."""
+        self.plugged = True
+        self._cloud, self._fleet = cloud, fleet
+        self._process: asyncio.subprocess.Process | None = None
+        self._config, self._run = folder / "config.json", folder / "run"
+        self.log = folder / "agent.log"
+
+    # --- its disk --------------------------------------------------------------------------------
+
+    async def flash(self, seed: int, preload: str | None) -> None:
+        """Write its disk; a device that is not fresh is registered, with its release on it.
+
+        Args:
+            seed: of the run.
+            preload: commit of the release; ``None``: nothing, and the device registers itself.
+        """
+        self.folder.mkdir()
+        api, vpn = PLACES["api"], PLACES["vpn"]
+        values: dict[str, Any] = {
+            "apiEndpoint": f"http://{api.host}:{api.port}",
+            "vpnEndpoint": vpn.host,
+            "vpnPort": vpn.port,
+            "applicationId": self._fleet.id,
+            "deviceType": self.spec.device_type,
+            "apiKey": self._fleet.provisioning_key,
+        }
+        if preload is not None:
+            self.uuid = digest("uuid", seed, self.spec.name)
+            key = digest("key", seed, "device", self.spec.name)
+            made = await self._register(self.uuid, key)
+            del values["apiKey"]
+            values |= {"uuid": self.uuid, "deviceApiKey": key, "registered_at": 1, "deviceId": made}
+        self._config.write_text(json.dumps(values))
+        await self._write_state(preload)
+
+    async def _register(self, uuid: str, key: str) -> int:
+        body = {
+            "application": self._fleet.id,
+            "uuid": uuid,
+            "device_type": self.spec.device_type,
+            "api_key": key,
+        }
+        headers = {"Authorization": f"Bearer {self._fleet.provisioning_key}"}
+        url = f"{self._cloud.url}/device/register"
+        async with self._cloud.session.post(url, json=body, headers=headers) as answer:
+            answer.raise_for_status()
+            number: int = (await answer.json())["id"]
+        rename = f"/v7/device({number})"
+        await self._cloud.must("PATCH", rename, {"device_name": self.spec.name})
+        return number
+
+    async def _write_state(self, preload: str | None) -> None:
+        state = self.folder / "state"
+        state.mkdir()
+        config = DeviceConfig(self._config)
+        target = None
+        if preload is not None:
+            path = f"/device/v3/fleet/{self._fleet.uuid}/state"
+            found = await self._cloud.must("GET", path)
+            apps = found[self._fleet.uuid]["apps"]
+            target = {"name": self.spec.name, "apps": apps, "config": {}}
+            await self._preload(state, config, self._fleet.images[preload])
+        downloaded = without_prefix({f"BALENA_{POLL_INTERVAL}": str(self._cloud.poll_interval_ms)})
+        persisted = Persisted(**{**config.identity(), "target": target, "config": downloaded})
+        FileDisk(config, state).save(persisted)
+
+    async def _preload(self, state: Path, config: DeviceConfig, images: list[str]) -> None:
+        identity = config.identity()
+        store = Images(
+            state / "images",
+            self._cloud.session,
+            plain=[f"{PLACES['registry'].host}:{PLACES['registry'].port}"],
+            credentials=lambda: (f"d_{identity['uuid']}", identity["device_api_key"]),
+            arch=platform.machine(),
+        )
+        for image in images:
+            await store.pull(image, lambda _: None)
+
+    # --- power -----------------------------------------------------------------------------------
+
+    async def power_on(self) -> None:
+        """Power comes: the agent starts."""
+        if self._process is not None:
+            return
+        if self.plugged:
+            plug(self.site)
+        registry, clock = PLACES["registry"], self._cloud.clock
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *("ip", "netns", "exec", self.site.device, sys.executable, "-m", "scenarios"),
+                *("agent", "--config", str(self._config), "--listen", self.site.address),
+                *("--state", str(self.folder / "state"), "--run", str(self._run)),
+                *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
+                *("--insecure-registry", f"{registry.host}:{registry.port}"),
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **clock.environment()},
+            )
+
+    async def power_off(self) -> None:
+        """Cut the power: not one packet gets out, everything dies, the memory is gone."""
+        unplug(self.site)
+        kill_all(self.site.device)
+        await self._ended()
+        self._forget()
+
+    async def reboot(self) -> None:
+        """From its shell: programs are asked to stop, then it starts again."""
+        await self.stop()
+        self._forget()
+        await self.power_on()
+
+    async def stop(self) -> None:
+        """Ask the agent to stop."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._process.wait()
+        except TimeoutError:
+            kill_all(self.site.device)
+            await self._process.wait()
+        self._process = None
+
+    def _forget(self) -> None:
+        """What lies in memory is gone: locks, the last report."""
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    # --- its files -------------------------------------------------------------------------------
+
+    def lock_files(self, service: str | None, services: list[str]) -> list[Path]:
+        """Lock files of a service, or of all."""
+        base = self._run / "services" / str(self._fleet.id)
+        return [base / name / "updates.lock" for name in ([service] if service else services)]

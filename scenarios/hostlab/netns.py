@@ -1,0 +1,153 @@
+"""Network namespaces of a run: made by ``ip``, entered for a socket, removed with all in them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+FOLDER = Path("/run/netns")
+_NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9]+")
+CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def needs() -> None:
+    """Raise ``LabError`` naming what this machine lacks."""
+    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+    if missing:
+        packages = {"ip": "iproute2", "nft": "nftables"}
+        raise LabError(
+            f"the host lab needs {' and '.join(missing)}:"
+            f" apt install {' '.join(packages[tool] for tool in missing)}"
+        )
+    if os.geteuid() != 0:
+        raise LabError("the host lab makes network namespaces: run it as root, or with sudo")
+
+
+def run(*command: str, text: str | None = None) -> str:
+    """Run a tool; what it printed.
+
+    Raises:
+        LabError: it failed, with its own words.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603  # our own words
+            command, input=text, capture_output=True, text=True, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+        raise LabError(f"{' '.join(command[:6])}: {words[0]}") from None
+    return done.stdout
+
+
+def batch(lines: Sequence[str], inside: str | None = None) -> None:
+    """Many lines of ``ip`` at once, in a namespace."""
+    where = () if inside is None else ("-n", inside)
+    run("ip", *where, "-batch", "-", text="\n".join(lines) + "\n")
+
+
+class Names:
+    """Names of one run's namespaces: owner's pid, its start time, and what it is."""
+
+    def __init__(self) -> None:
+        self._prefix = f"fieldbeat-{os.getpid()}-{_started(os.getpid())}"
+        self.made: list[str] = []
+
+    def make(self, what: str) -> str:
+        """A new namespace, its loopback up."""
+        name = f"{self._prefix}-{what}"
+        run("ip", "netns", "add", name)
+        self.made.append(name)
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        return name
+
+    def remove(self) -> None:
+        """Kill what runs in them, and remove them."""
+        for name in reversed(self.made):
+            remove(name)
+        self.made.clear()
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since boot; 0: there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def remove(name: str) -> None:
+    """Kill everything in a namespace and remove it."""
+    kill_all(name)
+    with contextlib.suppress(LabError):
+        run("ip", "netns", "del", name)
+
+
+def kill_all(name: str) -> None:
+    """SIGKILL to every process in a namespace: nothing is flushed or closed."""
+    with contextlib.suppress(LabError):
+        for pid in run("ip", "netns", "pids", name).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def left_behind() -> list[str]:
+    """Namespaces of runs whose process is no more."""
+    if not FOLDER.is_dir():
+        return []
+    found = []
+    for entry in sorted(FOLDER.iterdir()):
+        match = _NAME.fullmatch(entry.name)
+        if match and _started(int(match.group(1))) != int(match.group(2)):
+            found.append(entry.name)
+    return found
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Enter a namespace with this thread; never wait for anything inside.
+
+    Raises:
+        OSError: it is not there, or one may not.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = -1
+    try:
+        there = os.open(FOLDER / name, os.O_RDONLY)
+        _enter(there)
+        try:
+            yield
+        finally:
+            _enter(home)
+    finally:
+        os.close(home)
+        if there >= 0:
+            os.close(there)
+
+
+def _enter(file: int) -> None:
+    if _LIBC.setns(file, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def socket_in(name: str, family: int, kind: int, protocol: int) -> socket.socket:
+    """A socket of a namespace; it stays there whoever uses it."""
+    with inside(name):
+        made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    return made

@@ -1,0 +1,94 @@
+"""A site firewall's rules for nftables, in its JSON: one table a fault, so that a fault can go.
+
+Rules stand in the router's forward chain, as a site's do: a dropped packet vanishes on the way,
+its sender notices nothing; a rejected one is answered with a reset or by ICMP.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .netns import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .places import Place
+
+FAMILY = "ip"
+
+
+def table(
+    name: str, places: Iterable[Place], *, mode: str, outward: bool, inward: bool
+) -> dict[str, Any]:
+    """The table of a fault.
+
+    Args:
+        name: of the table.
+        places: services of the cloud that are not reached any more.
+        mode: ``drop`` or ``reject``.
+        outward: what the device sends is met.
+        inward: what it is sent is met.
+    """
+    where = {"family": FAMILY, "table": name}
+    chain = {"name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
+    rules = []
+    for place in places:
+        for protocol in place.protocols:
+            if outward:
+                rules.append(_rule(protocol, place, "daddr", "dport", mode))
+            if inward:
+                rules.append(_rule(protocol, place, "saddr", "sport", mode))
+    commands: list[dict[str, Any]] = [
+        {"add": {"table": {"family": FAMILY, "name": name}}},
+        {"add": {"chain": {**where, **chain}}},
+    ]
+    commands += [{"add": {"rule": {**where, "chain": "forward", "expr": rule}}} for rule in rules]
+    return {"nftables": commands}
+
+
+def _rule(protocol: str, place: Place, address: str, port: str, mode: str) -> list[dict[str, Any]]:
+    verdict: dict[str, Any] = {"drop": None}
+    if mode == "reject":
+        words = {"type": "tcp reset"} if protocol == "tcp" else {"type": "icmp", "expr": PORT}
+        verdict = {"reject": words}
+    return [
+        _match("ip", address, place.host),
+        _match(protocol, port, place.port),
+        {"counter": {"packets": 0, "bytes": 0}},
+        verdict,
+    ]
+
+
+PORT = "port-unreachable"
+
+
+def _match(protocol: str, field: str, value: str | int) -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": "==", "left": left, "right": value}}
+
+
+def apply(namespace: str, commands: Mapping[str, Any]) -> None:
+    """Apply commands in a namespace, all or none.
+
+    Raises:
+        LabError: nft refused, in its own words.
+    """
+    text = json.dumps(commands)
+    run("ip", "netns", "exec", namespace, "nft", "-j", "-f", "-", text=text)
+
+
+def delete(namespace: str, name: str) -> None:
+    """Take a fault's table away."""
+    command = {"delete": {"table": {"family": FAMILY, "name": name}}}
+    apply(namespace, {"nftables": [command]})
+
+
+def counted(namespace: str, name: str) -> int:
+    """Packets that met the rules of a fault."""
+    shown = json.loads(
+        run("ip", "netns", "exec", namespace, "nft", "-j", "list", "table", FAMILY, name)
+    )
+    rules = [item["rule"]["expr"] for item in shown["nftables"] if "rule" in item]
+    return sum(part["counter"]["packets"] for rule in rules for part in rule if "counter" in part)

@@ -1,0 +1,210 @@
+"""What each verb does in the host lab; the same words as in ``simulation.steps``."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .. import verbs
+from ..errors import LabError
+from ..history import Unmet
+from ..simulation.steps import ACTION_PATHS
+from . import nft
+from .places import PLACES
+from .topology import plug, unplug
+
+if TYPE_CHECKING:
+    from ..model import Scenario, Step
+    from .device import LabDevice
+    from .lab import HostWorld
+
+OVERRIDE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
+_TAKE = "import os, sys; os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY))"
+_WHOLE = (
+    verbs.PowerOn
+    | verbs.PowerOff
+    | verbs.Reboot
+    | verbs.Network
+    | verbs.Firewall
+    | verbs.Pin
+    | verbs.Lock
+    | verbs.DoAction
+    | verbs.End
+)
+
+
+def refuse_what_cannot_be(scenario: Scenario) -> None:
+    """Raise ``LabError`` naming every verb this lab cannot do."""
+    unable = sorted({_unable(step.action) for step in scenario.steps} - {""})
+    if any(device.scripted for device in scenario.devices):
+        unable.append("fleet: {scripted: true}")
+    if unable:
+        raise LabError(f"the host lab cannot do: {', '.join(unable)}; use --lab virtual")
+
+
+def _unable(action: Any) -> str:
+    match action:
+        case verbs.Release():
+            services = action.services.values()
+            if any(s.requires or s.start_time_ms or s.stop_time_ms for s in services):
+                return "release with requires, start_time or stop_time"
+        case verbs.Config() if action.level == "fleet":
+            return "config of a fleet"
+        case verbs.VpnServer() if action.state in ("hang", "error"):
+            return f"vpn_server {action.state}"
+        case verbs.Config() | verbs.Api() | verbs.VpnServer():
+            pass
+        case _:
+            return "" if isinstance(action, _WHOLE) else str(action.do)
+    return ""
+
+
+async def carry_out(world: HostWorld, step: Step) -> None:
+    """Do what a step says."""
+    action: Any = step.action
+    devices = [world.devices[name] for name in step.devices]
+    match action:
+        case verbs.End():
+            pass
+        case verbs.Release():
+            await world.fleet.release(action)
+        case verbs.Api():
+            await _api(world, action)
+        case verbs.VpnServer():
+            names = [action.name] if action.name else ["vpn1"]
+            for name in names:
+                await world.cloud.must("PUT", f"/fieldbeat/v1/vpn/{name}", {"state": action.state})
+        case verbs.DoAction():
+            for device in devices:
+                world.spawn(_through_cloudlink(world, device, step, action))
+        case _:
+            await asyncio.gather(*(_on_device(world, device, action) for device in devices))
+
+
+async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
+    match action:
+        case verbs.PowerOn():
+            await device.power_on()
+        case verbs.PowerOff():
+            await device.power_off()
+        case verbs.Reboot():
+            await device.reboot()
+        case verbs.Network():
+            device.plugged = action.state == "up"
+            (plug if device.plugged else unplug)(device.site)
+        case verbs.Firewall():
+            _firewall(world, device, action)
+        case verbs.Pin():
+            release = None if action.latest else world.fleet.releases[action.commit or ""]
+            await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
+        case verbs.Config():
+            await _variable(world, device, action.name, action.value)
+        case verbs.Lock():
+            await _lock(world, device, action)
+        case _:
+            raise AssertionError(f"no verb of this lab: {action!r}")
+
+
+def _row(device: LabDevice) -> str:
+    return f"/v7/device(uuid='{device.uuid}')"
+
+
+# --- site ---------------------------------------------------------------------------------------
+
+
+def _firewall(world: HostWorld, device: LabDevice, action: verbs.Firewall) -> None:
+    """One table for each place and fault; allowing a place takes all of its tables away."""
+    for name in action.block or ():
+        if name in PLACES:
+            table = world.table_name()
+            commands = nft.table(
+                table,
+                [PLACES[name]],
+                mode=action.mode,
+                outward=action.direction != "in",
+                inward=action.direction != "out",
+            )
+            nft.apply(device.site.router, commands)
+            device.blocked.setdefault(name, []).append(table)
+    for name in action.allow or ():
+        for table in device.blocked.pop(name, []):
+            world.dropped += nft.counted(device.site.router, table)
+            nft.delete(device.site.router, table)
+
+
+# --- the cloud's side ---------------------------------------------------------------------------
+
+
+async def _api(world: HostWorld, action: verbs.Api) -> None:
+    fault = {
+        "state": action.state,
+        "status": action.status,
+        "latency": action.latency_ms / 1_000,
+        "share": action.share,
+    }
+    if action.retry_after_ms is not None:
+        fault["retry_after"] = action.retry_after_ms // 1_000
+    well = action.state == "up" and not action.latency_ms
+    await world.cloud.must("PUT", "/fieldbeat/v1/faults", {"api": [] if well else [fault]})
+
+
+async def _variable(world: HostWorld, device: LabDevice, name: str, value: str | None) -> None:
+    rows = await world.cloud.rows(
+        f"device_config_variable?$filter=name eq '{name}' and device/uuid eq '{device.uuid}'"
+    )
+    if value is None:
+        for row in rows:
+            await world.cloud.must("DELETE", f"/v7/device_config_variable({row['id']})")
+    elif rows:
+        path = f"/v7/device_config_variable({rows[0]['id']})"
+        await world.cloud.must("PATCH", path, {"value": value})
+    else:
+        found = await world.cloud.rows(f"device(uuid='{device.uuid}')?$select=id")
+        await world.cloud.post(
+            "device_config_variable", device=found[0]["id"], name=name, value=value
+        )
+
+
+async def _lock(world: HostWorld, device: LabDevice, action: verbs.Lock) -> None:
+    """Lock files are made by a process of their own, as user code does it (``O_EXCL``)."""
+    if action.override is not None:
+        await _variable(world, device, OVERRIDE, "1" if action.override else None)
+    for path in device.lock_files(action.service, world.services):
+        if action.state == "hold":
+            command = (sys.executable, "-c", _TAKE, str(path))
+            done = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
+            if await done.wait():
+                world.note(device, f"the lock {path.name} could not be taken")
+        elif action.state == "release":
+            path.unlink(missing_ok=True)
+    if action.force:
+        await world.cloud.ask("POST", ACTION_PATHS["update"], _call(world, device, force=True))
+
+
+def _call(world: HostWorld, device: LabDevice, *, force: bool) -> dict[str, Any]:
+    data = {"appId": world.fleet.id, **({"force": True} if force else {})}
+    return {"uuid": device.uuid, "method": "POST", "data": data}
+
+
+async def _through_cloudlink(
+    world: HostWorld, device: LabDevice, step: Step, action: verbs.DoAction
+) -> None:
+    status, body = await world.cloud.ask(
+        "POST", ACTION_PATHS[action.name], _call(world, device, force=action.force)
+    )
+    text = f"{action.name} answered {status}"
+    world.note(device, text)
+    wanted = action.expect
+    if wanted is None or wanted == status or (wanted == "ok" and status < 300):
+        return
+    said = f" ({body})" if isinstance(body, str) and body else ""
+    world.history.unmet.append(
+        Unmet(
+            world.now_ms(),
+            device.spec.name,
+            f"{text}{said}, expected {wanted}",
+            step.where.line,
+        )
+    )

@@ -1,0 +1,63 @@
+"""The cables: device — site router — the cloud's bridge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .netns import batch, run
+from .places import CLOUD_NET, PLACES, Site
+
+if TYPE_CHECKING:
+    from .netns import Names
+
+
+def make_cloud(names: Names) -> str:
+    """The cloud's namespace: a bridge with an address for each service."""
+    cloud = names.make("cloud")
+    addresses = [f"addr add {place.host}/{CLOUD_NET} dev net0" for place in PLACES.values()]
+    batch(["link add net0 type bridge", "link set net0 up", *addresses], inside=cloud)
+    return cloud
+
+
+def make_site(names: Names, cloud: str, number: int) -> Site:
+    """A device's namespace behind a router's, in front of the cloud's; ``number`` from 1."""
+    site = Site(number, names.make(f"d{number}"), names.make(f"r{number}"))
+    run(
+        *("ip", "-n", site.router, "link", "add", "lan0", "type", "veth"),
+        *("peer", "name", "eth0", "netns", site.device),
+    )
+    run(
+        *("ip", "-n", site.router, "link", "add", "wan0", "type", "veth"),
+        *("peer", "name", f"site{number}", "netns", cloud),
+    )
+    batch(
+        [
+            f"addr add {site.gateway}/24 dev lan0",
+            "link set lan0 up",
+            f"addr add {site.outside}/{CLOUD_NET} dev wan0",
+            "link set wan0 up",
+        ],
+        inside=site.router,
+    )
+    run("ip", "netns", "exec", site.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    batch([f"addr add {site.address}/24 dev eth0"], inside=site.device)
+    plug(site)
+    batch(
+        [
+            f"link set site{number} master net0",
+            f"link set site{number} up",
+            f"route add 10.201.{number}.0/24 via {site.outside}",
+        ],
+        inside=cloud,
+    )
+    return site
+
+
+def plug(site: Site) -> None:
+    """The device's cable goes in."""
+    batch(["link set eth0 up", f"route replace default via {site.gateway}"], inside=site.device)
+
+
+def unplug(site: Site) -> None:
+    """The device's cable comes out."""
+    batch(["link set eth0 down"], inside=site.device)
