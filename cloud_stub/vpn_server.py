@@ -83,6 +83,8 @@ class VpnServer:
         self._allowed: dict[tuple[str, str], tuple[bool, int]] = {}
         """uuid and key → the API's word, and until when it is believed (ms)."""
         self._timers: list[tuple[int, int, TimerKind, int]] = []
+        self._batch_ms: int | None = None
+        """When the next batch leaves; a real clock may be a little late for it."""
         self._numbers = 0
         self._out: list[Effect] = []
 
@@ -281,13 +283,16 @@ class VpnServer:
         if not waiting or self._service_id is None:
             return
         period_ms = self._settings.report_period_ms
-        following_ms = now_ms + period_ms - now_ms % period_ms
-        if now_ms % period_ms:
-            self._arm(following_ms)
+        if self._batch_ms is None:
+            self._batch_ms = -(-now_ms // period_ms) * period_ms
+        if now_ms < self._batch_ms:
+            self._arm(self._batch_ms)
             return
+        self._batch_ms = None
         ready = [uuid for uuid in waiting if self._later.get(uuid, 0) <= now_ms]
         if len(ready) < len(waiting):
-            self._arm(following_ms)
+            self._batch_ms = (now_ms // period_ms + 1) * period_ms
+            self._arm(self._batch_ms)
         for connected in (True, False):
             changed = sorted(
                 uuid

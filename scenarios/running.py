@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from .checks import judge_all
 from .errors import LabError
+from .how import How
 from .results import ScenarioResult, rows_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .model import Scenario
 
 DEFAULT_SEED = 1
@@ -24,13 +23,11 @@ def run_scenario(
     lab: str,
     seed: int | None,
     devices_option: int | None,
-    speed: float = 1.0,
-    keep: Path | None = None,
+    how: How | None = None,
 ) -> ScenarioResult:
     """Run and judge; ``seed=None`` is the scenario's own, else ``DEFAULT_SEED``.
 
-    ``speed``: how much faster than real time a lab of real processes runs; ``keep``: where it
-    leaves logs and disks.
+    ``how``: speed and tunnel of a lab of real processes.
 
     Raises:
         LabError: the lab is not there, or cannot do what the scenario asks for.
@@ -43,7 +40,7 @@ def run_scenario(
         if lab == "host":
             from .hostlab.lab import run_host
 
-            history = run_host(scenario, seed=seed, speed=speed, keep=keep)
+            history = run_host(scenario, how or How(), seed=seed)
         else:
             from .virtual import run_virtual
 

@@ -9,6 +9,7 @@ from .udp import wall_ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .interface import Interface
     from .noise import Remote
     from .plan import DeviceEnd, ServerEnd
 
@@ -38,7 +39,9 @@ def device_end(
         from .inprocess import InProcessDevice
 
         return InProcessDevice(source=source or ANY, clock_ms=clock_ms, remote_of=remote_of)
-    raise ValueError(f"there is no tunnel called {kind}")
+    from .interface import InterfaceDevice
+
+    return InterfaceDevice(_interface(kind))
 
 
 def server_end(kind: str, *, clock_ms: Callable[[], int] = wall_ms) -> ServerEnd:
@@ -51,4 +54,18 @@ def server_end(kind: str, *, clock_ms: Callable[[], int] = wall_ms) -> ServerEnd
         from .inprocess import InProcessServer
 
         return InProcessServer(clock_ms=clock_ms)
+    from .interface import InterfaceServer
+
+    return InterfaceServer(_interface(kind))
+
+
+def _interface(kind: str) -> Interface:
+    if kind == "userspace":
+        from .userspace import UserspaceInterface
+
+        return UserspaceInterface()
+    if kind == "kernel":
+        from .kernel import KernelInterface
+
+        return KernelInterface()
     raise ValueError(f"there is no tunnel called {kind}")

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("check:check", "Validate scenario files; print every mistake."),
     "list": ("catalogue:list_", "List scenarios."),
     "explain": ("catalogue:explain", "Tell what a scenario does and what it pins."),
+    "diff": ("diff:diff", "Compare the virtual lab with the host lab."),
     "replay": ("recordings:replay", "Hold the cloud core against recorded traces."),
     "truth-table": ("recordings:truth_table", "Hold the status rules against recorded rows."),
     "cloud": ("cloud:cloud", "Serve balena's API: the stub cloud as a server."),

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from ..errors import InputError, InputErrors
 
 if TYPE_CHECKING:
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 LIBRARY = Path(__file__).resolve().parent.parent / "library"
 """The scenarios that come with the package."""
 SUFFIX = ".scenario.yaml"
+TUNNEL = click.option(
+    "--tunnel",
+    type=click.Choice(["inprocess", "userspace", "kernel"]),
+    default="inprocess",
+    show_default=True,
+    help="In the host lab: what cloudlink's WireGuard is made of.",
+)
 
 
 def files(paths: Sequence[str]) -> list[Path]:

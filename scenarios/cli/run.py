@@ -10,10 +10,11 @@ import click
 from .. import report_text
 from ..clock import SPEED_MAX
 from ..errors import InputError
+from ..how import How
 from ..running import DEFAULT_SEED, LABS, require, run_scenario
 from ..sections import MOST_DEVICES
 from .group import EXIT_FAILED
-from .inputs import compile_all, files, selected
+from .inputs import TUNNEL, compile_all, files, selected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="In the host lab: let time run N times as fast. Default: 1.",
 )
+@TUNNEL
 @click.option(
     "--keep", "keep_dir", metavar="DIR", help="In the host lab: leave logs and disks there."
 )
@@ -51,6 +53,7 @@ def run(
     paths: tuple[str, ...],
     lab: str,
     speed: float,
+    tunnel: str,
     keep_dir: str | None,
     seed: int | None,
     devices: int | None,
@@ -68,6 +71,7 @@ def run(
     """
     require(lab)
     to_stderr = json_file == "-"
+    how = How(speed=speed, tunnel=tunnel, keep=Path(keep_dir) if keep_dir else None)
     scenarios = selected(compile_all(files(paths), devices=devices), expression)
     results = []
     for scenario in scenarios:
@@ -76,8 +80,7 @@ def run(
             lab=lab,
             seed=seed,
             devices_option=devices,
-            speed=speed,
-            keep=Path(keep_dir) if keep_dir else None,
+            how=how,
         )
         results.append(result)
         if not quiet or not result.passed:

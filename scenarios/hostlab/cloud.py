@@ -38,14 +38,16 @@ HANDOVER_LABEL = "io.balena.update.handover-timeout"
 class CloudProcess:
     """The program, its namespace and our way to it."""
 
-    def __init__(self, namespace: str, folder: Path, clock: Clock) -> None:
+    def __init__(self, namespace: str, folder: Path, clock: Clock, tunnel: str) -> None:
         """Nothing runs before ``start``.
 
         Args:
             namespace: of the cloud.
             folder: for its database and its log.
             clock: of the run.
+            tunnel: what the ends of cloudlink are made of.
         """
+        self.tunnel = tunnel
         self.namespace, self.folder, self.clock = namespace, folder, clock
         self.log = folder / "cloud.log"
         self.poll_interval_ms = 0
@@ -91,7 +93,7 @@ class CloudProcess:
                 *("--registry", f"{registry.host}:{registry.port}"),
                 *("--db", str(self.folder / "cloud.sqlite")),
                 *("--profile", scenario.cloud.profile),
-                *("--speed", str(self.clock.speed)),
+                *("--speed", str(self.clock.speed), "--tunnel", self.tunnel),
                 stdout=log,
                 stderr=log,
                 env=environment,

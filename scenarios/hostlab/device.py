@@ -143,6 +143,7 @@ class LabDevice:
                 *("agent", "--config", str(self._config), "--listen", self.site.address),
                 *("--state", str(self.folder / "state"), "--run", str(self._run)),
                 *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
+                *("--tunnel", self._cloud.tunnel),
                 *("--insecure-registry", f"{registry.host}:{registry.port}"),
                 stdout=log,
                 stderr=log,

@@ -29,6 +29,7 @@ from .topology import make_cloud, make_site
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from ..how import How
     from ..model import Scenario
 
 SETTLE_MS = 1_500
@@ -38,14 +39,13 @@ SETTLE_MS = 1_500
 class HostWorld:
     """A run: processes, namespaces, and what is recorded of them."""
 
-    def __init__(self, scenario: Scenario, *, seed: int, speed: float, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, how: How, *, seed: int, folder: Path) -> None:
         """Nothing is made before ``run``."""
+        self._tunnel = how.tunnel
         self.scenario, self.seed = scenario, seed
-        self.clock = Clock.begin(speed)
+        self.clock = Clock.begin(how.speed)
         self.history = History({})
         self.devices: dict[str, LabDevice] = {}
-        self.dropped = 0
-        """Packets that met a firewall rule which is gone by now."""
         self.services = sorted(
             {name for release in _releases(scenario) for name in release.services}
         )
@@ -97,7 +97,7 @@ class HostWorld:
     async def _set_up(self) -> None:
         scenario = self.scenario
         namespace = make_cloud(self._names)
-        self.cloud = CloudProcess(namespace, self._folder, self.clock)
+        self.cloud = CloudProcess(namespace, self._folder, self.clock, self._tunnel)
         self.cloud.poll_interval_ms = scenario.cloud.default_poll_interval_ms
         await self.cloud.start(scenario)
         first = scenario.devices[0]
@@ -192,14 +192,13 @@ def check_host(scenario: Scenario) -> None:
     needs()
 
 
-def run_host(scenario: Scenario, *, seed: int, speed: float, keep: Path | None = None) -> History:
+def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
     """Run a compiled scenario with real processes.
 
     Args:
         scenario: what to do.
+        how: speed, tunnel, what to keep.
         seed: of uuids and keys.
-        speed: how much faster than real time.
-        keep: a folder for logs and disks; a folder in it of the scenario's name is replaced.
 
     Raises:
         LabError: this machine, or this lab, cannot do it.
@@ -209,9 +208,9 @@ def run_host(scenario: Scenario, *, seed: int, speed: float, keep: Path | None =
         remove(name)
     with tempfile.TemporaryDirectory(prefix="fieldbeat-lab-") as made:
         folder = Path(made)
-        if keep is not None:
-            folder = keep / scenario.file.name.partition(".")[0]
+        if how.keep is not None:
+            folder = how.keep / scenario.file.name.partition(".")[0]
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        world = HostWorld(scenario, seed=seed, speed=speed, folder=folder)
+        world = HostWorld(scenario, how, seed=seed, folder=folder)
         return asyncio.run(world.run())

@@ -130,7 +130,8 @@ def _firewall(world: HostWorld, device: LabDevice, action: verbs.Firewall) -> No
             device.blocked.setdefault(name, []).append(table)
     for name in action.allow or ():
         for table in device.blocked.pop(name, []):
-            world.dropped += nft.counted(device.site.router, table)
+            count = nft.counted(device.site.router, table)
+            world.note(device, f"the site firewall met {count} packets of {name}")
             nft.delete(device.site.router, table)
 
 
