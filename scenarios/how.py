@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .model import Expectation, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +21,31 @@ class How:
     """What the ends of cloudlink are made of: inprocess, userspace or kernel."""
     keep: Path | None = None
     """A folder for logs and disks; a folder in it of the scenario's name is replaced."""
+
+    @property
+    def slack_ms(self) -> int:
+        """What a step and a program take of real time: windows of expectations are so much wider.
+
+        A tenth of a second, times the speed.
+        """
+        return round(100 * self.speed)
+
+
+def with_slack(scenario: Scenario, slack_ms: int) -> Scenario:
+    """The scenario with windows that begin later where something must hold, and end later where
+    something must come."""
+    return replace(
+        scenario,
+        expectations=tuple(_wider(e, slack_ms, scenario.end_ms) for e in scenario.expectations),
+    )
+
+
+def _wider(expectation: Expectation, slack_ms: int, end_ms: int) -> Expectation:
+    if expectation.kind == "eventually":
+        if expectation.until_ms is None or expectation.until_ms >= end_ms:
+            return expectation
+        return replace(expectation, until_ms=min(end_ms, expectation.until_ms + slack_ms))
+    if not expectation.from_ms:
+        return expectation
+    last_ms = end_ms if expectation.until_ms is None else expectation.until_ms
+    return replace(expectation, from_ms=min(last_ms, expectation.from_ms + slack_ms))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .checks import judge_all
 from .errors import LabError
-from .how import How
+from .how import How, with_slack
 from .results import ScenarioResult, rows_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def run_scenario(
         if lab == "host":
             from .hostlab.lab import run_host
 
-            history = run_host(scenario, how or How(), seed=seed)
+            how = how or How()
+            history = run_host(scenario, how, seed=seed)
+            scenario = with_slack(scenario, how.slack_ms)
         else:
             from .virtual import run_virtual
 

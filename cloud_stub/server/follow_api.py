@@ -14,7 +14,7 @@ from ..store.odata_text import BadQuery
 from ..store.own_tables import EVENTS
 from ..store.query import instant_ms
 from ..store.statements import EventRow
-from .history import shown
+from .history import shown, shown_value
 from .wire import Answer, body_of, dumps, empty, json_response, refused
 
 if TYPE_CHECKING:
@@ -181,6 +181,20 @@ class FollowApi:
                 self._cut_tunnels()
             await self._server.store.committed()
         return json_response(injector.faults.model_dump())
+
+    async def view(self, request: web.Request) -> web.Response:
+        """``GET /fieldbeat/v1/devices/{uuid}``: the fields of the history, as they are now.
+
+        Raises:
+            Answer: not a person, or not one who sees such a device.
+        """
+        fleets = await self._fleets(self._server.caller(request))
+        cloud = self._server.desk.cloud
+        device = cloud.devices.get(request.match_info["uuid"])
+        if device is None or (fleets is not None and device.fleet.id not in fleets):
+            raise Answer(empty(404))
+        found = cloud.view(device.uuid, now_ms=self._server.desk.now_ms())
+        return json_response({name: shown_value(name, value) for name, value in found.items()})
 
     async def vpn(self, request: web.Request) -> web.Response:
         """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or kill a VPN service instance of ours.

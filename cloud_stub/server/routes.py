@@ -214,6 +214,13 @@ def _of_this_program(server: Server) -> list[Route]:
     return [
         *faults,
         Route(
+            "GET",
+            "/fieldbeat/v1/devices/{uuid:[^/]+}",
+            follow.view,
+            "The status fields of a device, as they are now",
+            (200, 401, 404),
+        ),
+        Route(
             "PUT",
             "/fieldbeat/v1/vpn/{name}",
             follow.vpn,

@@ -9,6 +9,7 @@ import click
 
 from .. import report_text
 from ..clock import SPEED_MAX
+from ..durations import human
 from ..errors import InputError
 from ..how import How
 from ..running import DEFAULT_SEED, LABS, require, run_scenario
@@ -74,6 +75,9 @@ def run(
     how = How(speed=speed, tunnel=tunnel, keep=Path(keep_dir) if keep_dir else None)
     scenarios = selected(compile_all(files(paths), devices=devices), expression)
     results = []
+    if lab == "host":
+        text = f"host lab at speed {speed:g}: windows of expectations are"
+        click.echo(f"{text} {human(how.slack_ms)} wider", err=to_stderr)
     for scenario in scenarios:
         result = run_scenario(
             scenario,

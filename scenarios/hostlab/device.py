@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .places import Site
 
 STOP_S = 20.0
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # also inside its tunnel; the namespace is its own
 
 
 class LabDevice:
@@ -140,7 +141,7 @@ class LabDevice:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.site.device, sys.executable, "-m", "scenarios"),
-                *("agent", "--config", str(self._config), "--listen", self.site.address),
+                *("agent", "--config", str(self._config), "--listen", EVERYWHERE),
                 *("--state", str(self.folder / "state"), "--run", str(self._run)),
                 *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
                 *("--tunnel", self._cloud.tunnel),

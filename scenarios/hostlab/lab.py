@@ -55,6 +55,7 @@ class HostWorld:
         self._names = Names()
         self._tables = 0
         self._began_ms = 0
+        self._initial: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def now_ms(self) -> int:
@@ -109,6 +110,9 @@ class HostWorld:
             preload = None if spec.fresh else scenario.release.commit
             await device.flash(self.seed, preload)
             self.devices[spec.name] = device
+            if device.uuid is not None:
+                path = f"/fieldbeat/v1/devices/{device.uuid}"
+                self._initial[spec.name] = await self.cloud.must("GET", path)
 
     async def _timeline(self) -> None:
         scenario = self.scenario
@@ -133,16 +137,15 @@ class HostWorld:
             if device.uuid is None:
                 device.uuid = _uuid_of(device.folder)
         names = {d.uuid: name for name, d in self.devices.items() if d.uuid is not None}
-        initial: dict[str, dict[str, Any]] = {name: dict.fromkeys(FIELDS) for name in self.devices}
+        blank: dict[str, Any] = dict.fromkeys(FIELDS)
+        initial = {name: {**blank, **self._initial.get(name, {})} for name in self.devices}
         later = []
         for event in await self.cloud.events():
             name = names.get(event["device"])
             if name is None:
                 continue
             at_ms = _ms(event["at"]) - self._began_ms
-            if at_ms < 0:
-                initial[name][event["field"]] = event["to"]
-            elif at_ms <= self.scenario.end_ms:
+            if 0 <= at_ms <= self.scenario.end_ms:
                 later.append((at_ms, name, event))
         recorded = History(initial)
         recorded.marks, recorded.notes = self.history.marks, self.history.notes

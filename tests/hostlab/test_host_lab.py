@@ -1,0 +1,223 @@
+"""The host lab: real packets are dropped, nothing is left behind, and what it cannot do it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scenarios.clock import Clock
+from scenarios.compile import compile_text
+from scenarios.errors import LabError
+from scenarios.hostlab import netns, nft
+from scenarios.hostlab.lab import run_host
+from scenarios.hostlab.places import PLACES
+from scenarios.hostlab.steps import refuse_what_cannot_be
+from scenarios.how import How, with_slack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIREWALL = """
+scenario: Short firewall
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 3m, do: firewall, block: vpn, mode: drop, id: blocked}
+  - {at: 6m, do: action, name: blink, expect: 404}
+  - {at: 6m, do: firewall, allow: vpn, id: open}
+  - {at: 9m, do: action, name: blink, expect: ok}
+  - {at: 10m, do: end}
+expect:
+  - eventually: {overall_status: operational}
+    after: power_on
+    within: 3m
+  - eventually: {overall_status: reduced-functionality, is_connected_to_vpn: false}
+    after: blocked
+    within: vpn_server_timeout + 2s
+  - sequence: {overall_status: [operational, reduced-functionality, operational]}
+    after: power_on + 2m
+"""
+POWER = """
+scenario: Short power loss
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 3m, do: power_off, id: cut}
+  - {at: 8m, do: power_on, id: back}
+  - {at: 11m, do: end}
+expect:
+  - eventually: {overall_status: operational}
+    after: power_on
+    within: 3m
+  - eventually: {overall_status: disconnected}
+    after: cut
+    within: 3m
+  - eventually: {overall_status: operational}
+    after: back
+    within: 3m
+"""
+LOCK = """
+scenario: Short lock
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 3m, do: lock, state: hold, service: main, id: held}
+  - {at: 3m30s, do: release, commit: r2, services: {main: {size: 1 MB}}, id: released}
+  - {at: 8m, do: lock, state: release, service: main, id: free}
+  - {at: 12m, do: end}
+expect:
+  - eventually: {update_status: downloaded, running_release: r1}
+    after: released
+    within: 3m
+  - always: {running_release: r1}
+    from: released
+    until: free
+  - eventually: {update_status: done, running_release: r2, overall_status: operational}
+    after: free
+    within: 3m
+"""
+
+
+def _needs_host() -> None:
+    missing = [tool for tool in ("ip", "nft", "wireguard-go") if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(missing) or 'namespaces'}")
+
+
+def _run(folder: Path, text: str, *more: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "case.scenario.yaml"
+    file.write_text(text)
+    command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host", *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+
+
+def _ours() -> list[str]:
+    return sorted(path.name for path in netns.FOLDER.glob("fieldbeat-*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tunnel"),
+    [(FIREWALL, "inprocess"), (FIREWALL, "userspace"), (POWER, "inprocess"), (LOCK, "inprocess")],
+    ids=["firewall", "firewall by wireguard-go", "power loss", "lock"],
+)
+def test_the_three_field_conditions_hold_with_real_packets(
+    tmp_path: Path, text: str, tunnel: str
+) -> None:
+    _needs_host()
+    done = _run(
+        tmp_path, text, "--speed", "20", "--tunnel", tunnel, "--json", str(tmp_path / "result.json")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["lab"], result["passed"]) == ("host", True)
+
+
+def test_the_firewall_really_met_packets() -> None:
+    _needs_host()
+    compiled = compile_text(FIREWALL)
+    history = run_host(compiled, How(speed=30), seed=1)
+    (met,) = [note.text for note in history.notes if "site firewall" in note.text]
+    assert int(met.split()[4]) > 5
+    assert _ours() == []
+
+
+def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) -> None:
+    _needs_host()
+    file = tmp_path / "case.scenario.yaml"
+    file.write_text(FIREWALL)
+    command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end_s = time.monotonic() + 60
+    while not any(name.endswith("-d1") for name in _ours()):
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    kept = "fieldbeat-not-ours"
+    subprocess.run(["ip", "netns", "add", kept], check=True)
+    try:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        left = netns.left_behind()
+        assert len(left) == 3
+        for name in left:
+            netns.remove(name)
+        assert _ours() == [kept]
+    finally:
+        subprocess.run(["ip", "netns", "del", kept], check=True)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("do: impair, loss: 20%", "impair"),
+        ("do: captive_portal, state: on", "captive_portal"),
+        ("do: vpn_server, state: hang", "vpn_server hang"),
+        ("do: config, level: fleet, name: BALENA_X, value: '1'", "config of a fleet"),
+    ],
+)
+def test_verbs_it_cannot_do_are_named(step: str, words: str) -> None:
+    text = f"scenario: x\ntimeline:\n  - {{at: 0s, do: power_on}}\n  - {{at: 1m, {step}}}\n"
+    compiled = compile_text(text + "  - {at: 2m, do: end}\n")
+    with pytest.raises(LabError, match=words):
+        refuse_what_cannot_be(compiled)
+
+
+def test_a_rule_names_place_direction_and_what_the_sender_sees() -> None:
+    both = nft.table("t", [PLACES["vpn"]], mode="reject", outward=True, inward=True)
+    rules = [c["add"]["rule"]["expr"] for c in both["nftables"] if "rule" in c["add"]]
+    assert len(rules) == 4
+    assert {next(iter(rule[-1])) for rule in rules} == {"reject"}
+    fields = [rule[1]["match"]["left"]["payload"] for rule in rules]
+    assert {"protocol": "udp", "field": "sport"} in fields
+    silent = nft.table("t", [PLACES["api"]], mode="drop", outward=True, inward=False)
+    rules = [c["add"]["rule"]["expr"] for c in silent["nftables"] if "rule" in c["add"]]
+    assert [rule[-1] for rule in rules] == [{"drop": None}]
+
+
+def test_a_fast_loop_sleeps_for_less() -> None:
+    clock = Clock.begin(1_000)
+    loop = clock.loop()
+    began_s, began_ms = loop.time(), clock.now_ms()
+
+    async def nap() -> None:
+        async with asyncio.timeout(1_000):
+            await asyncio.sleep(60)
+
+    loop.run_until_complete(nap())
+    passed_s, passed_ms = loop.time() - began_s, clock.now_ms() - began_ms
+    loop.close()
+    assert passed_s >= 60
+    assert passed_ms + 1 >= 60_000
+
+
+def test_processes_of_a_lab_share_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock.begin(60)
+    for name, value in clock.environment().items():
+        monkeypatch.setenv(name, value)
+    other = Clock.begin(60)
+    before, shown, after = clock.now_ms(), other.now_ms(), clock.now_ms()
+    assert before <= shown <= after
+
+
+def test_an_epoch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIELDBEAT_EPOCH", "yesterday")
+    with pytest.raises(LabError, match="no epoch"):
+        Clock.begin()
+
+
+def test_slack_widens_what_must_come_and_delays_what_must_hold() -> None:
+    compiled = compile_text(FIREWALL)
+    wider = with_slack(compiled, 2_000)
+    for one, other in zip(compiled.expectations, wider.expectations, strict=True):
+        if one.kind == "eventually":
+            assert one.until_ms is not None
+            assert other.until_ms == one.until_ms + 2_000
+        else:
+            assert other.from_ms == one.from_ms + 2_000
