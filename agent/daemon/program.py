@@ -17,11 +17,8 @@ from yarl import URL
 
 from ..config import AgentConfig, Persisted
 from ..quirks import BEHAVIOURS
-from ..tunnel.kinds import device_end
-from ..tunnel.noise import Remote
 from . import sensors
 from .api_server import SupervisorApi, call_through_tunnel
-from .cloudlink import Cloudlink
 from .config_json import DeviceConfig
 from .device import Device, wall_ms
 from .disk import FileDisk, MemoryDisk
@@ -34,6 +31,7 @@ from .volatile import Forgetful, Volatile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..tunnel.noise import Remote
     from .engine import Engine
 
 _log = logging.getLogger("fieldbeat.agent")
@@ -80,7 +78,7 @@ class Program:
         self.api: SupervisorApi | None = None
         self._cloud: Cloud | DryCloud | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._remotes = lru_cache(maxsize=16)(Remote)
+        self._remotes: Callable[[bytes], Remote] | None = None
         """Servers' keys with what is derived of them, shared by a fleet."""
 
     @classmethod
@@ -155,6 +153,12 @@ class Program:
         url = config.values.vpn_url
         if url is None or options.tunnel == "off" or not isinstance(self._cloud, Cloud):
             return
+        # cryptography weighs some megabytes: not for an agent without a tunnel
+        from ..tunnel.kinds import device_end
+        from ..tunnel.noise import Remote
+        from .cloudlink import Cloudlink
+
+        remotes = self._remotes = self._remotes or lru_cache(maxsize=16)(Remote)
         source = ""
         if number is not None and is_loopback(config.values.vpnEndpoint):
             source = str(FLEET_SOURCES[number % FLEET_SOURCES.num_addresses])
@@ -166,7 +170,7 @@ class Program:
                 options.tunnel,
                 source=source,
                 clock_ms=options.clock_ms or wall_ms,
-                remote_of=self._remotes,
+                remote_of=remotes,
             ),
             call=partial(call_through_tunnel, device),
             changed=device.tunnel_changed,

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from .effects import Deliver, Send, Up
 from .endpoint import Endpoint
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .peer import Address, Peer, Timings
 
 _log = logging.getLogger("fieldbeat.tunnel")
+TURN, DATAGRAM_MAX = 64, 65_535
 BUFFER = 4 * 1024 * 1024
 """Of the socket, asked for; thousands of devices may speak in one moment."""
 
@@ -46,8 +47,12 @@ def bound(host: str = "0.0.0.0", port: int = 0) -> socket.socket:  # noqa: S104 
     return made
 
 
-class UdpEndpoint(asyncio.DatagramProtocol):
-    """Runs an ``Endpoint``; ``on_packet`` and ``on_up`` are called from the event loop."""
+class UdpEndpoint:
+    """Runs an ``Endpoint``; ``on_packet`` and ``on_up`` are called from the event loop.
+
+    The socket is read by hand: asyncio's datagram transports take one datagram in a turn of the
+    loop, which a crowd that connects at once would fill the system's buffer with.
+    """
 
     def __init__(
         self,
@@ -65,23 +70,24 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         self.on_packet, self.on_up = on_packet, on_up
         self.port = 0
         self._clock_ms = clock_ms
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms: int | None = None
 
     async def open(self, made: socket.socket) -> None:
-        """Take over a bound socket."""
-        loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, sock=made)
+        """Take over a bound socket that does not block."""
+        self._socket = made
         self.port = made.getsockname()[1]
+        asyncio.get_running_loop().add_reader(made.fileno(), self._readable)
 
     def close(self) -> None:
         """Off the wire, at once and without a word."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
 
     def now_ms(self) -> int:
         """The endpoint's time."""
@@ -95,27 +101,40 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         """Send an IP packet through the tunnel."""
         self._do(self.endpoint.send(peer, packet, now_ms=self._clock_ms()))
 
-    # --- asyncio ---------------------------------------------------------------------------------
+    # --- the socket ------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is ours."""
-        # no subclass of DatagramTransport before Python 3.12
-        self._transport = cast("asyncio.DatagramTransport", transport)
+    def _readable(self) -> None:
+        """Take what came, as much as a turn allows."""
+        for _ in range(TURN):
+            if self._socket is None:
+                return
+            try:
+                data, source = self._socket.recvfrom(DATAGRAM_MAX)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # ICMP said that something did not arrive: as if it were lost
+                _log.debug("datagram: %s", error)
+                return
+            self.received(data, source)
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Something came."""
-        self._do(self.endpoint.datagram(data, addr, now_ms=self._clock_ms()))
+    def received(self, data: bytes, source: Address) -> None:
+        """A datagram came."""
+        self._do(self.endpoint.datagram(data, source, now_ms=self._clock_ms()))
 
-    def error_received(self, exc: Exception) -> None:
-        """A datagram could not be sent, or was refused by ICMP: as if it were lost."""
-        _log.debug("datagram: %s", exc)
+    def sent(self, datagram: bytes, to: Address) -> None:
+        """Send a datagram; one that the system does not take is lost, as on any wire."""
+        if self._socket is not None:
+            try:
+                self._socket.sendto(datagram, to)
+            except OSError as error:
+                _log.debug("datagram to %s: %s", to[0], error)
 
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Send():
-                    if self._transport is not None:
-                        self._transport.sendto(effect.datagram, effect.to)
+                    self.sent(effect.datagram, effect.to)
                 case Deliver():
                     self.on_packet(effect.peer, effect.packet)
                 case Up():
@@ -124,7 +143,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def _arm(self) -> None:
         due_ms = self.endpoint.next_deadline_ms()
-        if due_ms is None or self._transport is None:
+        if due_ms is None or self._socket is None:
             return
         if self._timer is not None:
             if self._armed_ms is not None and self._armed_ms <= due_ms:

@@ -8,7 +8,7 @@ from ..errors import LabError
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["virtual", "cloud", "agent"]))
+@click.argument("what", type=click.Choice(["virtual", "cloud", "agent", "tunnel"]))
 @click.option("--devices", type=click.IntRange(min=1), default=1_000, help="Default: 1000.")
 @click.option(
     "--seconds",
@@ -27,7 +27,8 @@ def bench(what: str, devices: int, seconds: float | None, crowd: int) -> None:
 
     virtual: the virtual lab beside a bare heap of timers and SimPy, in one process.  cloud: the
     server, asked by another process over 32 connections, beside a bare aiohttp handler.  agent: one
-    agent, and a fleet in one process, against a stub in another.
+    agent, and a fleet in one process, against a stub in another.  tunnel: WireGuard handshakes
+    beside the operations they are made of, and a crowd of devices.
     """
     if what == "virtual":
         from ..bench import bench_virtual
@@ -37,12 +38,15 @@ def bench(what: str, devices: int, seconds: float | None, crowd: int) -> None:
         try:
             from ..bench_agent import bench_agent
             from ..bench_cloud import bench_cloud
+            from ..bench_tunnel import bench_tunnel
         except ImportError as error:
             raise LabError(
                 f"more packages are needed ({error.name}): pip install 'fieldbeat[agent,cloud]'"
             ) from error
         if what == "cloud":
             lines = bench_cloud(devices, seconds or 5.0, crowd)
+        elif what == "tunnel":
+            lines = bench_tunnel(devices)
         else:
             lines = bench_agent(devices, seconds or 60.0)
     for line in lines:

@@ -25,22 +25,15 @@ class _Recorder(UdpEndpoint):
         super().__init__(key(seed), draws=draws_of(seed), clock_ms=lambda: NOW_MS)
         self.record: dict[str, object] = {"private": key(seed).hex(), "seed": seed}
         self.got: list[str] = []
-        self.sent: list[str] = []
+        self.said: list[str] = []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        assert self._transport is not None
-        plain, sent = self._transport.sendto, self.sent
+    def sent(self, datagram: bytes, to: tuple[str, int]) -> None:
+        self.said.append(datagram.hex())
+        super().sent(datagram, to)
 
-        def sendto(data: bytes, address: object = None) -> None:
-            sent.append(data.hex())
-            plain(data, address)
-
-        self._transport.sendto = sendto  # type: ignore[method-assign,assignment]
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def received(self, data: bytes, source: tuple[str, int]) -> None:
         self.got.append(data.hex())
-        super().datagram_received(data, addr)
+        super().received(data, source)
 
 
 async def _record(seed: str, *, we_begin: bool) -> dict[str, object]:
@@ -67,7 +60,7 @@ async def _record(seed: str, *, we_begin: bool) -> dict[str, object]:
         await asyncio.sleep(0.3)
     ours.close()
     found = {"peer": Identity(theirs).public.hex(), "now_ms": NOW_MS}
-    return {**ours.record, **found, "sent": ours.sent, "got": ours.got}
+    return {**ours.record, **found, "sent": ours.said, "got": ours.got}
 
 
 async def _main() -> None:

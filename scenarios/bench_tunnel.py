@@ -1,0 +1,199 @@
+"""Speed of the tunnel: handshakes beside the bare operations they are made of, and a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from agent.tunnel import uapi
+from agent.tunnel.effects import Send
+from agent.tunnel.endpoint import Endpoint
+from agent.tunnel.load import Load
+from agent.tunnel.noise import Identity, Remote
+from agent.tunnel.udp import UdpEndpoint, bound, wall_ms
+from agent.tunnel.userspace import UserspaceInterface
+
+from .bench_cloud import rss_mb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUND = 2_000
+"""Handshakes of a measurement in memory."""
+IDLE_S = 10.0
+KEEPALIVE_MS = 25_000
+PORT_OF_GO = 51_999
+WAIT_S = 120.0
+AT_ONCE = 64
+"""Devices that shake hands at one time; a crowd that begins in one instant meets full buffers."""
+
+
+def _rate(work: Callable[[], None]) -> float:
+    """How often a second, on one core; after a first round that warms up."""
+    for _ in range(20):
+        work()
+    began = time.process_time()
+    for _ in range(ROUND):
+        work()
+    return ROUND / (time.process_time() - began)
+
+
+def _floor() -> float:
+    """A key pair, three exchanges and three seals: what either end cannot do without."""
+    ours, theirs = X25519PrivateKey.generate(), X25519PrivateKey.generate().public_key()
+    del ours
+    key, nonce, text = bytes(32), bytes(12), bytes(32)
+
+    def work() -> None:
+        pair = X25519PrivateKey.generate()
+        pair.public_key().public_bytes_raw()
+        for _ in range(3):
+            pair.exchange(theirs)
+        for _ in range(3):
+            ChaCha20Poly1305(key).encrypt(nonce, text, b"")
+
+    return _rate(work)
+
+
+def _rates() -> tuple[float, float]:
+    """Handshakes a second as initiator and as responder, each by itself."""
+    calm = Load(os.urandom, per_second=10**9)
+    device = Endpoint(os.urandom(32), draws=os.urandom)
+    server = Endpoint(os.urandom(32), draws=os.urandom, load=calm)
+    there = device.add_peer(server.identity.public, address=("server", 1))
+    server.add_peer(device.identity.public)
+    now_ms = wall_ms()
+    spent = [0.0, 0.0]
+    for number in range(ROUND + 20):
+        if number == 20:
+            spent = [0.0, 0.0]
+        now_ms += 6_000
+        began = time.process_time()
+        (first, *_) = device.connect(there, now_ms=now_ms)
+        between = time.process_time()
+        assert isinstance(first, Send)
+        (answer, *_) = server.datagram(first.datagram, ("device", 1), now_ms=now_ms)
+        after = time.process_time()
+        assert isinstance(answer, Send)
+        device.datagram(answer.datagram, ("server", 1), now_ms=now_ms)
+        end = time.process_time()
+        spent[0] += (between - began) + (end - after)
+        spent[1] += after - between
+    return ROUND / spent[0], ROUND / spent[1]
+
+
+async def _crowd(devices: int, server_key: bytes, port: int) -> tuple[float, float, list[str]]:
+    """Connect devices, each from its own address: seconds to all up, idle share of a core."""
+    remote = Remote(Identity(server_key).public)
+    ends = []
+    for number in range(devices):
+        end = UdpEndpoint(_private(number))
+        await end.open(
+            bound(f"127.{64 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}")
+        )
+        ends.append(end)
+    began = time.monotonic()
+    known = []
+    room = asyncio.Semaphore(AT_ONCE)
+    for end in ends:
+        peer = end.endpoint.add_peer(
+            remote.public,
+            address=("127.0.0.1", port),
+            keepalive_ms=KEEPALIVE_MS,
+            remote=remote,
+        )
+        known.append(peer)
+        end.on_up = lambda _: room.release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await room.acquire()
+        end.connect(peer)
+    while any(peer.last_handshake_ms is None for peer in known):
+        if time.monotonic() - began > WAIT_S:
+            break
+        await asyncio.sleep(0.02)
+    up_s = time.monotonic() - began
+    down = sum(peer.last_handshake_ms is None for peer in known)
+    used, since = time.process_time(), time.monotonic()
+    await asyncio.sleep(IDLE_S)
+    idle = (time.process_time() - used) / (time.monotonic() - since)
+    cookies = sum(peer.cookie is not None for peer in known)
+    for end in ends:
+        end.close()
+    words = [f"{cookies} had to prove their address"] if cookies else []
+    return up_s, idle, [*words, *([f"{down} never came up"] if down else [])]
+
+
+def _host(number: int) -> str:
+    """The last three bytes of an address of its own."""
+    return f"{64 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}"
+
+
+def _private(number: int) -> bytes:
+    return number.to_bytes(32, "little")[::-1]
+
+
+async def _own(devices: int) -> str:
+    """Against a responder of ours in this process."""
+    key = os.urandom(32)
+    server = UdpEndpoint(key)
+    await server.open(bound("127.0.0.1"))
+    for number in range(devices):
+        server.endpoint.add_peer(Identity(_private(number)).public)
+    up_s, idle, words = await _crowd(devices, key, server.port)
+    server.close()
+    return _line("our own responder, in the same process", devices, up_s, idle, words)
+
+
+def _line(what: str, devices: int, up_s: float, idle: float, words: list[str]) -> str:
+    told = "".join(f", {word}" for word in words)
+    return (
+        f"  {what}: all up in {up_s:.1f} s ({devices / up_s:.0f}/s){told};"
+        f" {idle:.1%} of a core idle, {rss_mb(os.getpid()):.0f} MB resident"
+    )
+
+
+async def _go(devices: int) -> str:
+    """Against one wireguard-go."""
+    if shutil.which("wireguard-go") is None or os.geteuid() != 0:
+        return "  wireguard-go: left out, it needs root and apt install wireguard-go"
+    key, interface = os.urandom(32), UserspaceInterface()
+    await interface.up("fbbench0", private=key, port=PORT_OF_GO, address="10.255.0.1/32")
+    try:
+        peers = [
+            uapi.PeerSet(
+                public=Identity(_private(number)).public,
+                allowed=(
+                    f"10.{128 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}/32",
+                ),
+            )
+            for number in range(devices)
+        ]
+        await interface.set(peers)
+        up_s, idle, words = await _crowd(devices, key, PORT_OF_GO)
+    finally:
+        with contextlib.suppress(OSError):
+            await interface.down()
+    return _line("one wireguard-go", devices, up_s, idle, words)
+
+
+def bench_tunnel(devices: int = 1_000) -> list[str]:
+    """Lines of the report for ``fieldbeat bench tunnel``."""
+    floor = _floor()
+    initiator, responder = _rates()
+    lines = [
+        f"bare operations (X25519, ChaCha20-Poly1305) {floor:,.0f} handshakes/s, one core",
+        f"  as initiator {initiator:,.0f}/s ({initiator / floor:.2f} of that)",
+        f"  as responder {responder:,.0f}/s ({responder / floor:.2f} of that)",
+        f"{devices} devices in one process, keepalive {KEEPALIVE_MS // 1_000} s:",
+    ]
+    lines.append(asyncio.run(_own(devices)))
+    lines.append(asyncio.run(_go(devices)))
+    return lines
