@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROUND = 2_000
 """Handshakes of a measurement in memory."""
-IDLE_S = 10.0
+IDLE_S = 30.0
 KEEPALIVE_MS = 25_000
 PORT_OF_GO = 51_999
 WAIT_S = 120.0
