@@ -18,7 +18,7 @@ ENV PATH=/opt/fieldbeat/bin:$PATH PYTHONUNBUFFERED=1
 USER 10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 8080 48484
+EXPOSE 8080 8443 48484
 # the stub's health, or an agent's
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s \
   CMD ["python", "-m", "scenarios.health"]
