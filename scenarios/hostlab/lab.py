@@ -21,7 +21,7 @@ from ..history import History, Mark, Note
 from ..simulation.steps import describe
 from .cloud import CloudProcess, Fleet
 from .device import LabDevice
-from .netns import Names, left_behind, needs, remove
+from .netns import Names, needs, own_prefix, sweep
 from .places import SITES_MAX
 from .steps import carry_out, refuse_what_cannot_be
 from .topology import make_cloud, make_site
@@ -207,13 +207,16 @@ def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
         LabError: this machine, or this lab, cannot do it.
     """
     check_host(scenario)
-    for name in left_behind():
-        remove(name)
-    with tempfile.TemporaryDirectory(prefix="fieldbeat-lab-") as made:
+    temporary = Path(tempfile.gettempdir())
+    sweep(temporary)
+    with tempfile.TemporaryDirectory(prefix=f"{own_prefix()}-") as made:
         folder = Path(made)
         if how.keep is not None:
             folder = how.keep / scenario.file.name.partition(".")[0]
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         world = HostWorld(scenario, how, seed=seed, folder=folder)
-        return asyncio.run(world.run())
+        try:
+            return asyncio.run(world.run())
+        finally:
+            sweep(temporary)

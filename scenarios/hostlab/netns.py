@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FOLDER = Path("/run/netns")
-_NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9]+")
+_NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9_]+")
+SOCKETS = Path("/var/run/wireguard")
+_SOCKET = re.compile(r"fb(\d+)x\d+\.sock")
+"""Of an agent's wireguard-go: its pid, and the number of the interface."""
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -63,7 +66,7 @@ class Names:
     """Names of one run's namespaces: owner's pid, its start time, and what it is."""
 
     def __init__(self) -> None:
-        self._prefix = f"fieldbeat-{os.getpid()}-{_started(os.getpid())}"
+        self._prefix = own_prefix()
         self.made: list[str] = []
 
     def make(self, what: str) -> str:
@@ -105,16 +108,43 @@ def kill_all(name: str) -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
+def own_prefix() -> str:
+    """What this process's things are named after: its pid, and when it began."""
+    return f"fieldbeat-{os.getpid()}-{_started(os.getpid())}"
+
+
+def is_left(name: str) -> bool:
+    """Whether something of that name is of a run whose process is no more."""
+    match = _NAME.fullmatch(name)
+    return match is not None and _started(int(match.group(1))) != int(match.group(2))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs and killed agents left: namespaces, folders, UAPI sockets.
+
+    Args:
+        folder: of temporary files.
+    """
+    for name in left_behind():
+        remove(name)
+    for path in folder.glob("fieldbeat-*"):
+        if is_left(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in stale_sockets():
+        path.unlink(missing_ok=True)
+
+
+def stale_sockets() -> list[Path]:
+    """UAPI sockets of agents that are no more."""
+    found = ((_SOCKET.fullmatch(path.name), path) for path in SOCKETS.glob("fb*.sock"))
+    return [path for match, path in found if match and not _started(int(match.group(1)))]
+
+
 def left_behind() -> list[str]:
     """Namespaces of runs whose process is no more."""
     if not FOLDER.is_dir():
         return []
-    found = []
-    for entry in sorted(FOLDER.iterdir()):
-        match = _NAME.fullmatch(entry.name)
-        if match and _started(int(match.group(1))) != int(match.group(2)):
-            found.append(entry.name)
-    return found
+    return [entry.name for entry in sorted(FOLDER.iterdir()) if is_left(entry.name)]
 
 
 @contextlib.contextmanager

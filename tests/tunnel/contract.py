@@ -1,0 +1,123 @@
+"""What every kind of tunnel promises, played by two programs: a server's end and a device's.
+
+``python -m tests.tunnel.contract server|device KIND FOLDER HOST``.  They meet in files of a
+folder, so that each may be in a network namespace of its own.  Each prints ``kept`` and exits with
+status 0, or says which promise was broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from agent.tunnel import channel
+from agent.tunnel.kinds import device_end, server_end
+from agent.tunnel.plan import Plan, as_text, key_of, read_plan
+
+WAIT_S = 60.0
+PSK = bytes(range(32))
+ADDRESS, NETWORK = "10.64.0.2", "10.64.0.1/16"
+
+
+class BrokenError(Exception):
+    """A promise was not kept."""
+
+
+def _say(folder: Path, name: str, value: Any) -> None:
+    part = folder / f"{name}.part"
+    part.write_text(json.dumps(value))
+    part.rename(folder / f"{name}.json")
+
+
+async def _hear(folder: Path, name: str) -> Any:
+    end_s = time.monotonic() + WAIT_S
+    while not (folder / f"{name}.json").exists():
+        if time.monotonic() > end_s:
+            raise BrokenError(f"the other end never said {name}")
+        await asyncio.sleep(0.05)
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+async def serve(kind: str, folder: Path, host: str) -> None:
+    """The server's end."""
+    end = server_end(kind)
+    sources: set[str] = set()
+
+    def heard(address: str, datagram: bytes) -> None:
+        sources.add(address)
+        message = channel.Reader().take(datagram)
+        if message is not None:
+            end.say(address, channel.write(message._replace(kind=channel.PONG))[0])
+
+    await end.open(host, 0, NETWORK, heard)
+    try:
+        _say(folder, "server", {"public_key": as_text(end.public), "port": end.port})
+        public = key_of(await _hear(folder, "device"), "public_key")
+        await end.add(public, PSK, ADDRESS)
+        plan = Plan(
+            public=end.public,
+            psk=PSK,
+            port=end.port,
+            address=ADDRESS,
+            server=NETWORK.partition("/")[0],
+            ping_ms=1_000,
+            ping_exit_ms=6_000,
+        )
+        _say(folder, "plan", plan.words())
+        await _hear(folder, "answered")
+        if sources != {ADDRESS}:
+            raise BrokenError(f"words came from {sources}")
+        count = (await end.received()).get(public, 0)
+        if count < 148:
+            raise BrokenError(f"it counted {count} bytes of a client that shook hands")
+        await end.remove(public)
+        _say(folder, "removed", True)
+        await _hear(folder, "unanswered")
+        if (await end.received()).get(public):
+            raise BrokenError("a client that was removed is still known")
+    finally:
+        await end.close()
+
+
+async def connect(kind: str, folder: Path, host: str) -> None:
+    """The device's end."""
+    end = device_end(kind)
+    got: list[bytes] = []
+    _say(folder, "device", {"public_key": as_text(end.public)})
+    plan = read_plan(await _hear(folder, "plan"))
+    await end.open(plan, host, got.append)
+    try:
+        if not await _pinged(end, got, 30):
+            raise BrokenError("no ping was answered")
+        _say(folder, "answered", True)
+        await _hear(folder, "removed")
+        got.clear()
+        if await _pinged(end, got, 3):
+            raise BrokenError("a server that forgot us answered")
+        _say(folder, "unanswered", True)
+    finally:
+        await end.close()
+
+
+async def _pinged(end: Any, got: list[bytes], tries: int) -> bool:
+    for number in range(tries):
+        end.say(channel.write(channel.Message(channel.PING, number, None))[0])
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            if got:
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    role, kind, folder, host = sys.argv[1:]
+    work = serve if role == "server" else connect
+    try:
+        asyncio.run(work(kind, Path(folder), host))
+    except (BrokenError, OSError) as error:
+        sys.exit(f"{role} by {kind}: {error}")
+    print("kept")
