@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "overall_status",
-    "connectivity",
     "api_heartbeat_state",
     "is_connected_to_vpn",
     "update_status",
     "running_release",
 )
-"""What a dashboard shows; progress in percent depends on the moment of a report."""
+"""What a dashboard shows.  Not ``connectivity``: which of two recoveries comes first, that of the
+heartbeat or that of the tunnel, is a matter of where each back-off stands.  Not progress: which
+percent is seen depends on the moment of a report."""
 _EMPTY = (None, False)
 """Before a device was ever heard of, a stored row and a model may say either."""
 

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 from yarl import URL
 
 from ..config import AgentConfig, Persisted
@@ -78,6 +79,8 @@ class Program:
         self.api: SupervisorApi | None = None
         self._cloud: Cloud | DryCloud | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._held: aiohttp.ClientSession | None = None
+        """Of cloudlink's WebSockets."""
         self._remotes: Callable[[bytes], Remote] | None = None
         """Servers' keys with what is derived of them, shared by a fleet."""
 
@@ -164,7 +167,7 @@ class Program:
             source = str(FLEET_SOURCES[number % FLEET_SOURCES.num_addresses])
         device.cloudlink = Cloudlink(
             url,
-            session=self._cloud.session,
+            session=self._websockets(config),
             who=device.who,
             end=lambda: device_end(
                 options.tunnel,
@@ -218,6 +221,16 @@ class Program:
             self.devices.append(device)
         self._starting = asyncio.create_task(self._start_all())
 
+    def _websockets(self, config: DeviceConfig) -> aiohttp.ClientSession:
+        """Connections that stay open must not use up the bound on those of requests."""
+        if self._held is None:
+            values = config.values
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=trust(values.apiEndpoint, values.root_ca), ttl_dns_cache=10
+            )
+            self._held = aiohttp.ClientSession(connector=connector)
+        return self._held
+
     async def _start_all(self) -> None:
         """One after the other: a whole fleet's first requests at once would meet time-outs."""
         for device in self.devices:
@@ -231,6 +244,8 @@ class Program:
         if self.api is not None:
             await self.api.close()
         await asyncio.gather(*(device.close() for device in self.devices))
+        if self._held is not None:
+            await self._held.close()
         if self._cloud is not None:
             await self._cloud.close()
 
