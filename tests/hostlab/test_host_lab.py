@@ -39,7 +39,7 @@ expect:
     within: 3m
   - eventually: {overall_status: reduced-functionality, is_connected_to_vpn: false}
     after: blocked
-    within: vpn_server_timeout + 2s
+    within: vpn_server_timeout + 20s
   - sequence: {overall_status: [operational, reduced-functionality, operational]}
     after: power_on + 2m
 """
