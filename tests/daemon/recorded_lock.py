@@ -205,7 +205,7 @@ def test_a_locked_update_is_talked_of_as_recorded(tmp_path: Path) -> None:
             at("force=true")
             update(FORCED)
             end_s = began_s + (REQUESTS[-1]["ms"] - REQUESTS[0]["ms"]) / 1_000 / SPEED
-            time.sleep(max(0.0, end_s + 1 - time.monotonic()))
+            time.sleep(max(0.0, end_s + 2 * REPORT_GAP_S / SPEED - time.monotonic()))
         asked = [one for one in odd.asked if not one.path.startswith("/v2/")]
     statuses = [200] * len(asked)
     for number, one in enumerate(asked):
