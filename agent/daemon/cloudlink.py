@@ -78,6 +78,7 @@ class Cloudlink:
         self._silent = False
         self._pong = asyncio.Event()
         self._answers: dict[int, list[bytes] | None] = {}
+        self._told = ""
 
     # --- the machine -----------------------------------------------------------------------------
 
@@ -140,10 +141,17 @@ class Cloudlink:
             event = core.AuthRefused(attempt=attempt)
         except (PlanError, NoAnswer) as error:
             reason = error.reason if isinstance(error, NoAnswer) else "reset"
+            self._tell(error.words if isinstance(error, NoAnswer) else str(error))
             event = core.ConnectFailed(attempt=attempt, reason=reason)
         finally:
             await asyncio.shield(self._spawn(end.close()))
         self._handle(event)
+
+    def _tell(self, words: str) -> None:
+        """Say once what is in the way."""
+        if words != self._told:
+            self._told = words
+            _log.warning("%scloudlink to %s: %s", self._name, self._url.host, words)
 
     async def _connected(self, attempt: int, end: DeviceEnd) -> core.Event:
         """What ended the tunnel, once it was up.
@@ -163,6 +171,7 @@ class Cloudlink:
                         )
                     )
                     plan = await self._agree(ws, end, who)
+            self._told = ""
             self._handle(core.TunnelUp(attempt=attempt))
             pings = asyncio.create_task(self._ping(ws, end, plan))
             try:

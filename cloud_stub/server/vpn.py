@@ -51,6 +51,7 @@ class _Session:
     def __init__(self, number: int, ws: web.WebSocketResponse, address: str) -> None:
         self.number, self.ws, self.address = number, ws, address
         self.transport: asyncio.Transport | None = None
+        self.task = asyncio.current_task()
         self.uuid = ""
         self.public = b""
         self.tcp = False
@@ -153,10 +154,13 @@ class VpnService:
             self._timer.cancel()
         for task in list(self._tasks):
             task.cancel()
-        for session in self._sessions.values():
+        handlers = [session.task for session in self._sessions.values() if session.task]
+        for session in list(self._sessions.values()):
             if session.transport is not None:
                 session.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*self._tasks, *handlers, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
         if self._http is not None:
