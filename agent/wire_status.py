@@ -118,6 +118,8 @@ def status_of(box: Box, boxes: list[Box]) -> str:
             for other in boxes
             if other.service == box.service
             and other.state == "running"
+            # one that is being stopped is no longer Running (recorded: d5, hand-over)
+            and other.doing is None
             and other.commit != box.commit
         ]
         if others:

@@ -13,8 +13,10 @@ import pytest
 from agent import effects as do
 from agent.config import AgentConfig
 from agent.events import BoardMeasured
+from agent.mirror import Box, Use
 from agent.quirks import SUPERVISOR_19
 from agent.report import METRICS
+from agent.wire_status import status_of
 from tests.toy_device import SETTLED, Toy, ToyCloud, image_of, service, target
 from tests.unit.test_agent_provision import FRESH
 
@@ -142,6 +144,24 @@ def test_a_locked_update_is_reported_and_retried_as_recorded() -> None:
     )
     words = [[entry[1:] for entry in app] for app in ours]
     assert words == [[entry[1:] for entry in app] for app in theirs[:2]]
+
+
+def test_a_new_service_is_running_once_the_old_one_is_being_stopped_as_recorded() -> None:
+    old, new = (
+        Box(commit, Use(image_of("main", commit), "app", "main", commit), "running")
+        for commit in ("r1", "r2")
+    )
+    assert [status_of(box, [old, new]) for box in (old, new)] == [
+        "Handing over",
+        "Awaiting handover",
+    ]
+    old.doing = "stop"
+    words = [status_of(box, [old, new]) for box in (old, new)]
+    assert words == ["Stopping", "Running"]
+    # d5, hand-over
+    assert [("done", (word,)) for word in words] in [
+        [entry[1:] for entry in shape(app)] for app in recorded_apps("d5")
+    ]
 
 
 def test_kill_then_download_shows_the_old_release_downloaded_meanwhile_as_recorded() -> None:

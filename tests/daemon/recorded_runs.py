@@ -1,8 +1,9 @@
-"""The recorded lock run of a real supervisor (d3), played again by the program over real HTTP.
+"""The recorded runs of a real supervisor, played again by the program over real HTTP.
 
-``pytest tests/daemon/recorded_lock.py``: by itself, as it is a matter of seconds of a machine that
-has nothing else to do.  The targets, locks and calls come at the recorded moments, six times as
-fast; what the agent then asks and reports is held against the recording, request by request.
+``pytest tests/daemon/recorded_runs.py``: by itself, as it is a matter of seconds of a machine that
+has nothing else to do.  d3 is updates under a lock, d5 the four strategies.  Targets, locks and
+calls come at the recorded moments, six times as fast; what the agent then asks and reports is held
+against the recording, request by request.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.daemon.odd_cloud import odd_cloud
 from tests.daemon.running import agent, until
 
@@ -23,17 +26,16 @@ if TYPE_CHECKING:
 
     from tests.daemon.odd_cloud import Asked
 
-RECORDING = json.loads(
-    (Path(__file__).parents[1] / "data" / "supervisor-wire" / "d3.json").read_text()
-)
-REQUESTS: list[dict[str, Any]] = RECORDING["requests"]
-UUID = REQUESTS[0]["body"]["uuid"]
+DATA = Path(__file__).parents[1] / "data" / "supervisor-wire"
+UUID = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
 APP = "a" * 32
 SPEED = 6
-FORCED = {"force": True, "cancel": True}
 LAYERS = 4
 """Of an image; each takes a quarter of the recorded download."""
-DOWNLOAD_S = {"c0ffee01": 21.0, "c0ffee02": 36.0, "c0ffee03": 27.0}
+DOWNLOAD_S = {
+    "d3": {"c0ffee01": 21.0, "c0ffee02": 36.0, "c0ffee03": 27.0},
+    "d5": {"c0ffee01": 0.0, **{f"c0ffee0{n}": 30.0 for n in range(2, 7)}},
+}
 STUBBORN = "trap '' TERM; while :; do sleep 1; done"
 """A service that has to be killed after ten seconds, as the recorded one."""
 REPORT_GAP_S = 10.0
@@ -42,10 +44,51 @@ TIMES_WITHIN_S = 25.0
 Token = tuple[str, Any]
 
 
+class _Recording:
+    """A recorded run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        whole = json.loads((DATA / f"{name}.json").read_text())
+        self.requests: list[dict[str, Any]] = whole["requests"]
+        self.marks: list[str] = whole["marks"]
+        self.zero_s = self.requests[0]["ms"] / 1_000
+        self.end_s = self.requests[-1]["ms"] / 1_000 - self.zero_s
+
+    def tokens(self) -> list[tuple[Token, float]]:
+        """What matters of each request, and when it came after the first."""
+        found = [
+            (r["method"], r["url"], r["response"]["status"], r["body"], r["ms"] / 1_000)
+            for r in self.requests
+        ]
+        return [(token, at_s - self.zero_s) for token, at_s in _tokens(found)]
+
+    def moment(self, words: str) -> float:
+        """When a mark was made."""
+        mark = next(m for m in self.marks if words in m)
+        first = datetime.fromisoformat(self.requests[0]["t"])
+        at = datetime.fromisoformat(mark.partition(" ")[0])
+        return float((at - first).total_seconds())
+
+    def targets(self) -> list[tuple[float, str, dict[str, str]]]:
+        """When a new release was answered, its commit and its labels."""
+        found = []
+        for request in self.requests:
+            body = request["response"].get("body")
+            if request["method"] != "GET" or not isinstance(body, dict):
+                continue
+            app = next(iter(body[UUID]["apps"].values()))
+            for commit, release in app["releases"].items():
+                at_s = request["ms"] / 1_000 - self.zero_s
+                found.append((at_s, commit, release["services"]["main"]["labels"]))
+        return found
+
+
 class _Cloud:
     """An API whose target a test sets, and a registry that takes its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, download_s: dict[str, float]) -> None:
+        self._download_s = download_s
         self.part: dict[str, Any] = {"name": "sim-device", "config": {}, "apps": self._apps({})}
         self.tag = 1
         self.host = ""
@@ -57,14 +100,14 @@ class _Cloud:
         app = {"id": 1234567, "name": "simfleet", "class": "fleet", "is_host": False}
         return {APP: {**app, "releases": releases}}
 
-    def track(self, commit: str) -> None:
+    def track(self, commit: str, labels: dict[str, str]) -> None:
         """A new target."""
         service = {
             "id": 101,
             "image_id": int(commit[-1]) * 1_000 + 1,
             "image": f"{self.host}/v2/{commit}",
             "environment": {},
-            "labels": {"io.fieldbeat.command": f'sh -c "{STUBBORN}"'},
+            "labels": {**labels, "io.fieldbeat.command": f'sh -c "{STUBBORN}"'},
             "composition": {"restart": "always"},
         }
         release = {"id": int(commit[-1]), "services": {"main": service}}
@@ -93,7 +136,7 @@ class _Cloud:
         name, _, wanted = asked.path.removeprefix("/v2/").rpartition("/")
         if name.endswith("/manifests"):
             commit = name.split("/")[-2][:8]
-            pause_s = DOWNLOAD_S[commit] / LAYERS / SPEED
+            pause_s = self._download_s[commit] / LAYERS / SPEED
             layers = [b"{}", *(f"{commit}{n}".encode() * 2_000 for n in range(LAYERS))]
             names = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in layers]
             for number, (digest, data) in enumerate(zip(names, layers, strict=True)):
@@ -130,8 +173,11 @@ def _tokens(found: list[tuple[str, str, int, Any, float]]) -> Iterator[tuple[Tok
 
 
 def _shape(app: dict[str, Any]) -> Any:
-    """Which moment of an old image's end a report meets is a matter of milliseconds: between the
-    end of its container and that of its image it is ``going``."""
+    """What is told of each release, without what is a matter of milliseconds.
+
+    Between the end of its container and that of its image an old one is ``going``.  Whether
+    ``release_uuid`` comes with ``done`` or a report later is left out: both are recorded.
+    """
     releases: dict[str, Any] = {
         commit[:8]: (
             release.get("update_status"),
@@ -139,39 +185,49 @@ def _shape(app: dict[str, Any]) -> Any:
         )
         for commit, release in app["releases"].items()
     }
+    for commit, (word, statuses) in releases.items():
+        if statuses == ["Downloading"]:  # at 100 % the precedence of the real one falls through
+            releases[commit] = ("downloading" if word == "done" else word, statuses)
     old = min(releases) if len(releases) > 1 else None
     if old is not None and releases[old][1] in (["Deleting"], ["Downloaded"]):
         releases[old] = "going"
-    return json.dumps([releases, app.get("release_uuid", "")[:8]], sort_keys=True)
+    return json.dumps(releases, sort_keys=True)
 
 
-def _recorded() -> list[tuple[Token, float]]:
-    found = [
-        (r["method"], r["url"], r["response"]["status"], r["body"], r["ms"] / 1_000)
-        for r in REQUESTS
+def _steps(recording: _Recording) -> list[tuple[float, str, Any]]:
+    """Targets, locks and calls, in order of time."""
+    steps: list[tuple[float, str, Any]] = [
+        (at_s, "target", (commit, labels)) for at_s, commit, labels in recording.targets()
     ]
-    return list(_tokens(found))
+    if recording.name == "d3":
+        steps += [
+            (recording.moment("user takes lock"), "lock", None),
+            (recording.moment("user releases lock"), "unlock", None),
+            (recording.moment("lock again"), "lock", None),
+            (recording.moment("force=true"), "update", {"force": True, "cancel": True}),
+        ]
+    else:
+        steps += [
+            (recording.moment("with lock held"), "lock", None),
+            (recording.moment("lock removed"), "unlock", None),
+            (recording.moment("lock removed") + 0.1, "update", {"cancel": True}),
+        ]
+    return sorted(steps, key=lambda step: step[0])
 
 
-def _moment(words: str) -> float:
-    """When a mark was made, seconds on the recording's clock."""
-    mark = next(m for m in RECORDING["marks"] if words in m)
-    first = datetime.fromisoformat(REQUESTS[0]["t"])
-    at = datetime.fromisoformat(mark.partition(" ")[0])
-    return float((at - first).total_seconds())
-
-
-def test_a_locked_update_is_talked_of_as_recorded(tmp_path: Path) -> None:
-    cloud = _Cloud()
+@pytest.mark.parametrize("name", ["d3", "d5"])
+def test_updates_are_talked_of_as_recorded(tmp_path: Path, name: str) -> None:
+    recording, cloud = _Recording(name), _Cloud(DOWNLOAD_S[name])
     config = tmp_path / "config.json"
     lock = tmp_path / "fieldbeat/run/services/1234567/main/updates.lock"
+    first = recording.requests[0]["body"]
     with odd_cloud() as odd:
         cloud.host = odd.url.removeprefix("http://")
         odd.answer = cloud
         values = {
             "apiEndpoint": odd.url,
-            "applicationId": REQUESTS[0]["body"]["application"],
-            "deviceType": REQUESTS[0]["body"]["device_type"],
+            "applicationId": first["application"],
+            "deviceType": first["device_type"],
             "uuid": UUID,
             "apiKey": "provkey",
         }
@@ -181,54 +237,37 @@ def test_a_locked_update_is_talked_of_as_recorded(tmp_path: Path) -> None:
             until(lambda: cloud.times)
             began_s = cloud.times[0]
 
-            def at(words: str) -> None:
-                time.sleep(max(0.0, began_s + _moment(words) / SPEED - time.monotonic()))
-
             def update(body: dict[str, Any]) -> None:
                 assert found.ask("POST", "/v1/update", body, found.state["api_secret"])[0] < 300
 
-            at("(new target r1)")
-            cloud.track("c0ffee01" * 4)
-            update({})
-            at("user takes lock")
-            lock.touch(exist_ok=False)
-            at("(new target r2)")
-            cloud.track("c0ffee02" * 4)
-            update({})
-            at("user releases lock")
-            lock.unlink()
-            at("lock again")
-            until(lambda: not lock.exists())
-            lock.touch(exist_ok=False)
-            cloud.track("c0ffee03" * 4)
-            update({})
-            at("force=true")
-            update(FORCED)
-            end_s = began_s + (REQUESTS[-1]["ms"] - REQUESTS[0]["ms"]) / 1_000 / SPEED
-            time.sleep(max(0.0, end_s + 2 * REPORT_GAP_S / SPEED - time.monotonic()))
+            for at_s, what, how in _steps(recording):
+                time.sleep(max(0.0, began_s + at_s / SPEED - time.monotonic()))
+                match what:
+                    case "lock":
+                        until(lambda: not lock.exists())
+                        lock.touch(exist_ok=False)
+                    case "unlock":
+                        lock.unlink()
+                    case "target":
+                        cloud.track(*how)
+                        update({})
+                    case _:
+                        update(how)
+            end_s = began_s + (recording.end_s + 2 * REPORT_GAP_S) / SPEED
+            time.sleep(max(0.0, end_s - time.monotonic()))
         asked = [one for one in odd.asked if not one.path.startswith("/v2/")]
-    statuses = [200] * len(asked)
-    for number, one in enumerate(asked):
-        if one.method == "GET":
-            statuses[number] = 304 if number in _unchanged(asked) else 200
-    ours = list(
-        _tokens(
-            [
-                (a.method, a.path, status, a.body, (at_s - began_s) * SPEED)
-                for a, status, at_s in zip(asked, statuses, cloud.times, strict=True)
-            ]
-        )
-    )
-    theirs = _recorded()
+    unchanged = _unchanged(asked)
+    said = [
+        (a.method, a.path, 304 if n in unchanged else 200, a.body, (at_s - began_s) * SPEED)
+        for n, (a, at_s) in enumerate(zip(asked, cloud.times, strict=True))
+    ]
+    ours, theirs = list(_tokens(said)), recording.tokens()
     # of the first moment's two requests either may arrive first
-    assert sorted(map(str, (t for t, _ in ours[:5]))) == sorted(
-        map(str, (t for t, _ in theirs[:5]))
-    )
-    matched, more = _aligned(ours[5:], theirs[5:])
+    assert sorted(str(t) for t, _ in ours[:5]) == sorted(str(t) for t, _ in theirs[:5])
+    matched, besides = _aligned(ours[5:], theirs[5:])
     # our engine deletes an image in no time: that a release is done is told a report earlier
-    assert all('"done", ["Running"]' in str(token) for token in more), more
-    zero_s = theirs[0][1]
-    assert max(abs(mine - (other - zero_s)) for mine, other in matched) < TIMES_WITHIN_S
+    assert all('"done", ["Running"]' in str(token) for token in besides), besides
+    assert max(abs(mine - other) for mine, other in matched) < TIMES_WITHIN_S
     patches = [at_s for a, at_s in zip(asked, cloud.times, strict=True) if a.method == "PATCH"]
     gaps = [(b - a) * SPEED for a, b in itertools.pairwise(patches[1:])]
     assert min(gaps) > REPORT_GAP_S - 1
