@@ -155,7 +155,7 @@ def test_a_new_service_is_running_once_the_old_one_is_being_stopped_as_recorded(
         "Handing over",
         "Awaiting handover",
     ]
-    old.doing = "stop"
+    old.doing = "stopping"
     words = [status_of(box, [old, new]) for box in (old, new)]
     assert words == ["Stopping", "Running"]
     # d5, hand-over
