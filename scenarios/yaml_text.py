@@ -24,6 +24,7 @@ LARGEST_FILE = 1_048_576
 """Bytes."""
 DEEPEST = 40
 MOST_VALUES = 200_000
+_TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 ValuePath = tuple[str | int, ...]
 """Keys and indexes from the top of a document to a value."""
@@ -150,6 +151,9 @@ def _readable(error: yaml.YAMLError, text: str, path: Path) -> InputError:
         if "\t" in content[: len(content) - len(content.lstrip())]:
             return InputError("a tab in the indentation", path, number, 1, "indent with blanks")
     problem = str(getattr(error, "problem", None) or "cannot be understood")
+    if "nesting depth" in problem:
+        # newer versions of libyaml have a bound of their own
+        return InputError(_TOO_DEEP, path, line, column)
     hint = None
     if context and context.line + 1 != line and "flow" in str(getattr(error, "context", "")):
         problem += f"; the bracket opened in line {context.line + 1} is not closed"
@@ -187,7 +191,7 @@ def _root(text: str, path: Path) -> _Node:
         if isinstance(event, yaml.CollectionStartEvent):
             stack.append(node)
             if len(stack) > DEEPEST:
-                raise _at(where, path, f"nested deeper than {DEEPEST} levels")
+                raise _at(where, path, _TOO_DEEP)
     if root is None or (root.items is None and root.pairs is None and root.value is None):
         raise InputError("the file is empty", path, 1, 1, "start with 'scenario: <name>'")
     return root
