@@ -65,6 +65,7 @@ class Board:
         "_containers",
         "_crashes",
         "_disk",
+        "_flowed",
         "_images",
         "_locks",
         "_own_locks",
@@ -92,6 +93,7 @@ class Board:
         self._stopped: tuple[str, ...] = ()
         """Containers a person or supervisor stopped: the engine does not start them at boot."""
         self._pulls: Pulls | None = None
+        self._flowed = 0
         self._registry = _UNREACHED
         self._locks: _Files = ()
         """tmpfs: users' lock files, by app and service."""
@@ -132,8 +134,7 @@ class Board:
         self.report_cache, self.reboot_needed = None, False
         self._locks = self._own_locks = ()
         self._soon = self._crashes = None
-        if self._pulls is not None:
-            self._pulls.interrupt_all()
+        self._interrupt_pulls()
         self._containers = tuple(
             replace(box, state="exited") if box.state == "running" else box
             for box in self._containers
@@ -141,8 +142,17 @@ class Board:
 
     def supervisor_gone(self) -> None:
         """The supervisor's process ended: its pulls end with it, the engine goes on."""
+        self._interrupt_pulls()
+
+    def _interrupt_pulls(self) -> None:
         if self._pulls is not None:
+            self._flowed += self._pulls.take_flowed()
             self._pulls.interrupt_all()
+
+    def take_flowed(self) -> int:
+        """Bytes of images that arrived since the last call."""
+        flowed, self._flowed = self._flowed, 0
+        return flowed
 
     def snapshot(self) -> EngineSnapshot:
         """What the engine holds when a supervisor attaches."""
@@ -170,6 +180,7 @@ class Board:
                 if isinstance(event, PullFinished):
                     self._images = _shared(tuple(sorted({*self._images, event.image})))
                 events.append(event)
+            self._flowed += self._pulls.take_flowed()
             if self._pulls.empty:
                 self._pulls = None
         return events

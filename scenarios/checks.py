@@ -12,13 +12,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .durations import human
+from .measures import value_of
 from .mistakes import shown
+from .model import Quantifier
 from .series import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from .history import History
+    from .history import History, Traffic
+    from .measures import Measure
     from .model import Expectation
 
 MOST_FINDINGS = 3
@@ -75,15 +78,19 @@ def judge(expectation: Expectation, history: History) -> Verdict:
 def judge_all(expectations: Sequence[Expectation], history: History) -> list[Verdict]:
     """The verdicts on all expectations of a run, in their order."""
     index = Index(history, _fields(expectations))
-    return [_Judge(expectation, index).verdict() for expectation in expectations]
+    traffic = history.traffic
+    return [
+        measured(expectation, expectation.measure, index, traffic)
+        if expectation.measure is not None
+        else _Judge(expectation, index).verdict()
+        for expectation in expectations
+    ]
 
 
 def _fields(expectations: Iterable[Expectation]) -> Iterable[str]:
     """Every field somebody asks about."""
     for expectation in expectations:
-        yield from expectation.condition
-        if expectation.sequence_field is not None:
-            yield expectation.sequence_field
+        yield from expectation.fields
 
 
 class _Judge:
@@ -108,7 +115,7 @@ class _Judge:
         counts = dict.fromkeys(Outcome, 0)
         for finding in findings:
             counts[finding.outcome] += 1
-        outcome = self._quantified(counts)
+        outcome = quantified(quantifier, counts)
         told = self._told(findings, outcome)
         return Verdict(
             expectation=self.expectation,
@@ -135,6 +142,8 @@ class _Judge:
                 return self._search(device, wanted=False, found=Outcome.FAIL)
             case "never":
                 return self._search(device, wanted=True, found=Outcome.FAIL)
+            case "measure":
+                raise AssertionError("measures are judged by what they count")
 
     def _search(self, device: str, *, wanted: bool, found: Outcome) -> Finding:
         """``found`` if the condition is ever ``wanted`` in the window."""
@@ -170,22 +179,6 @@ class _Judge:
         return Finding(device, Outcome.FAIL, at_ms, seen, nearest)
 
     # --- all devices -----------------------------------------------------------------------------
-
-    def _quantified(self, counts: dict[Outcome, int]) -> Outcome:
-        """The outcome over all devices meant."""
-        passed, unknown = counts[Outcome.PASS], counts[Outcome.UNKNOWN]
-        total = sum(counts.values())
-        quantifier = self.expectation.quantifier
-        if quantifier.mode == "none":
-            if passed:
-                return Outcome.FAIL
-            return Outcome.UNKNOWN if unknown else Outcome.PASS
-        needed = total if quantifier.mode == "all" else 1
-        if quantifier.mode == "at_least":
-            needed = math.ceil(round(quantifier.fraction * total, 9))
-        if passed >= needed:
-            return Outcome.PASS
-        return Outcome.UNKNOWN if passed + unknown >= needed else Outcome.FAIL
 
     def _told(self, findings: Sequence[Finding], outcome: Outcome) -> tuple[Finding, ...]:
         """The findings worth telling, with what was seen and the nearest miss."""
@@ -290,6 +283,71 @@ class _Judge:
             nearest = f"; {first.nearest}" if first.nearest else ""
             words += f": {name}{first.seen}{nearest}"
         return words
+
+
+def quantified(quantifier: Quantifier, counts: Mapping[Outcome, int]) -> Outcome:
+    """The outcome over all devices meant; ``counts``: how many devices had each."""
+    passed, unknown = counts[Outcome.PASS], counts[Outcome.UNKNOWN]
+    total = sum(counts.values())
+    if quantifier.mode == "none":
+        if passed:
+            return Outcome.FAIL
+        return Outcome.UNKNOWN if unknown else Outcome.PASS
+    needed = total if quantifier.mode == "all" else 1
+    if quantifier.mode == "at_least":
+        needed = math.ceil(round(quantifier.fraction * total, 9))
+    if passed >= needed:
+        return Outcome.PASS
+    return Outcome.UNKNOWN if passed + unknown >= needed else Outcome.FAIL
+
+
+def measured(
+    expectation: Expectation, measure: Measure, index: Index, traffic: Traffic | None
+) -> Verdict:
+    """The verdict on a comparison: of each device meant, or of all of them together."""
+    from_ms = expectation.from_ms
+    wanted = index.end_ms if expectation.until_ms is None else expectation.until_ms
+    until_ms = max(from_ms, min(wanted, index.end_ms))
+    window_ms = until_ms - from_ms
+    quantifier = expectation.quantifier
+    devices = quantifier.devices or index.names
+    rows: list[tuple[float, Finding]] = []
+    for together in [devices] if measure.of_fleet else [(name,) for name in devices]:
+        name = "" if measure.of_fleet else together[0]
+        value = value_of(measure, index, traffic, together, from_ms, until_ms)
+        if value is None:
+            seen = f"{measure.name} is not counted in this lab"
+            rows.append((0.0, Finding(name, Outcome.UNKNOWN, None, seen)))
+            continue
+        seen = f"{measure.name} was {measure.shown(value, window_ms)}"
+        if wanted > index.end_ms:
+            rows.append((value, Finding(name, Outcome.UNKNOWN, None, f"{seen} when the run ended")))
+        elif measure.holds(value, window_ms):
+            rows.append((value, Finding(name, Outcome.PASS, None, seen)))
+        else:
+            nearest = measure.missed_by(value, window_ms)
+            rows.append((value, Finding(name, Outcome.FAIL, None, seen, nearest)))
+    counts = dict.fromkeys(Outcome, 0)
+    for _, finding in rows:
+        counts[finding.outcome] += 1
+    outcome = quantified(Quantifier() if measure.of_fleet else quantifier, counts)
+    # the one nearest to the bound, or furthest over it, first
+    rows.sort(key=lambda row: row[0], reverse=measure.operator in ("<", "<=", "=="))
+    blame = Outcome.PASS if quantifier.mode == "none" and outcome is Outcome.FAIL else outcome
+    told = tuple(finding for _, finding in rows if finding.outcome is blame)[:MOST_FINDINGS]
+    words = {Outcome.PASS: "held", Outcome.FAIL: "did not hold", Outcome.UNKNOWN: "cannot be said"}
+    many = f" on {counts[blame]} of {len(rows)} devices" if len(rows) > 1 else ""
+    first = f": {told[0].device + ': ' if len(rows) > 1 else ''}{told[0].seen}" if told else ""
+    nearest = f", {told[0].nearest}" if told and told[0].nearest else ""
+    return Verdict(
+        expectation=expectation,
+        outcome=outcome,
+        detail=f"{words[outcome]}{many}{first}{nearest}",
+        passed=counts[Outcome.PASS],
+        failed=counts[Outcome.FAIL],
+        unknown=counts[Outcome.UNKNOWN],
+        findings=told,
+    )
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:

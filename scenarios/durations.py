@@ -23,6 +23,8 @@ UNITS_MS: Mapping[str, int] = MappingProxyType(
 """Unit → milliseconds."""
 LONGEST_EXPRESSION = 200
 """Characters; bounds the depth of the parser as well."""
+RANGE = ".."
+"""Between two moments: some moment from one to the other."""
 LONGEST_MS = 366 * 86_400_000
 """No time in a scenario is longer than a year."""
 
@@ -255,15 +257,19 @@ def duration_ms(text: str, names: Mapping[str, int] = MappingProxyType({})) -> i
     return _whole_ms(_Parser(text, names, {}).parse(), text)
 
 
-def moment_ms(text: str, names: Mapping[str, int], anchors: Mapping[str, int]) -> int:
-    """The moment ``text`` in milliseconds from the start, where a plain duration counts from."""
-    return _whole_ms(_Parser(text, names, anchors).parse(), text)
+def moment_ms(
+    text: str, names: Mapping[str, int], anchors: Mapping[str, int], *, base_ms: int = 0
+) -> int:
+    """The moment ``text`` in milliseconds from the start; a plain duration counts from the base."""
+    value = _Parser(text, names, anchors).parse()
+    return _whole_ms(value, text) + (0 if value.kind is Kind.MOMENT else base_ms)
 
 
 def names_in(text: str) -> tuple[str, ...]:
     """The names that occur in an expression, in their order; none where it cannot be read."""
     try:
-        return tuple(t.text for t in _tokens(text) if t.value is None and _NAME.fullmatch(t.text))
+        tokens = [token for part in text.split(RANGE) for token in _tokens(part)]
+        return tuple(t.text for t in tokens if t.value is None and _NAME.fullmatch(t.text))
     except DurationError:
         return ()
 

@@ -86,13 +86,6 @@ def deciding_ms(expectation: Expectation, finding: Finding, end_ms: int) -> int:
     return end_ms if expectation.until_ms is None else min(expectation.until_ms, end_ms)
 
 
-def fields_of(expectation: Expectation) -> tuple[str, ...]:
-    """The fields an expectation speaks of."""
-    if expectation.sequence_field is not None:
-        return (expectation.sequence_field,)
-    return tuple(expectation.condition)
-
-
 def lane(index: Index, device: str, name: str) -> list[Stretch]:
     """A field over the whole run."""
     series = index.of(device, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,74 +11,125 @@ from cloud_stub.observe import FIELDS, SERVICE_PREFIX
 
 from .durations import DurationError, duration_ms, human, moment_ms, names_in, suggest
 from .fields import choices_of, is_field, kind_of
+from .measures import MeasureError
+from .measures import parse as parse_measure
 from .mistakes import shown
 from .model import Expectation, Quantifier
+from .roster import WordError
+from .sections import EXPECTATIONS
+from .yaml_text import plain_scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .anchors import Anchors
     from .language import Source, SourceExpectation
+    from .measures import Measure
+    from .roster import Roster
     from .sections import ExpectLine
     from .yaml_text import ValuePath
 
 _UNSET: Any = object()
-Kind = Literal["eventually", "always", "never", "sequence"]
+Kind = Literal["eventually", "always", "never", "sequence", "measure"]
 
 
 class ExpectationCompiler:
     """Compiles the expectations of one scenario, noting mistakes."""
 
-    __slots__ = ("anchors", "devices", "end_ms", "services", "source")
+    __slots__ = ("anchors", "end_ms", "roster", "services", "source")
 
     def __init__(
         self,
         source: Source,
         anchors: Anchors,
-        devices: Sequence[str],
+        roster: Roster,
         services: Sequence[str],
         end_ms: int,
     ) -> None:
         self.source = source
         self.anchors = anchors
-        self.devices = tuple(devices)
+        self.roster = roster
         self.services = tuple(services)
         """Of all releases."""
         self.end_ms = end_ms
 
-    def compile(self, written: SourceExpectation) -> Expectation | None:
-        """The expectation, or ``None`` after its mistakes were noted."""
+    def compile(self, written: SourceExpectation) -> list[Expectation]:
+        """The expectation, once for each repetition of ``each``; none after a mistake was noted."""
         before = len(self.source.mistakes.found)
         line = written.line
-        kind = next(k for k in ("eventually", "always", "never", "sequence") if getattr(line, k))
-        pairs: dict[str, Any] = getattr(line, kind)
-        values = {
-            name: self._values(written, (*written.path, kind, name), name, value)
-            for name, value in pairs.items()
-        }
-        if kind == "sequence":
-            self._check_sequence(written, pairs)
+        kind = next(k for k in EXPECTATIONS if k in line.model_fields_set)
+        values: dict[str, tuple[Any, ...]] = {}
+        measure = None
+        if kind == "measure":
+            measure = self._measure(written, line.measure or "")
+        else:
+            pairs: dict[str, Any] = getattr(line, kind)
+            values = {
+                name: self._values(written, (*written.path, kind, name), name, value)
+                for name, value in pairs.items()
+            }
+            if kind == "sequence":
+                self._check_sequence(written, pairs)
         quantifier = self._quantifier(written)
         if self._leans_on_broken(line):
-            return None
-        window = self._window(written)
+            return []
+        windows = [self._window(written, local) for local in self._repetitions(written)]
         if len(self.source.mistakes.found) > before:
-            return None
-        first = next(iter(values))
+            return []
+        first = next(iter(values), None)
         is_sequence = kind == "sequence"
         where = written.document.where(written.path)
         fragment = written.document is not self.source.document
-        return Expectation(
-            kind=cast("Kind", kind),
-            text=", ".join(f"{k}: {shown(v)}" for k, v in self._raw(written).items()),
-            condition=MappingProxyType({} if is_sequence else values),
-            sequence_field=first if is_sequence else None,
-            sequence=values[first] if is_sequence else (),
-            from_ms=window[0],
-            until_ms=window[1],
-            quantifier=quantifier,
-            where=where.in_file(written.document.file) if fragment else where,
-        )
+        raw = {k: v for k, v in self._raw(written).items() if k != "note"}
+        return [
+            Expectation(
+                kind=cast("Kind", kind),
+                text=", ".join(f"{k}: {shown(v)}" for k, v in raw.items()),
+                condition=MappingProxyType({} if is_sequence else values),
+                sequence_field=first if is_sequence else None,
+                sequence=values[first] if is_sequence and first else (),
+                measure=measure,
+                from_ms=window[0],
+                until_ms=window[1],
+                quantifier=quantifier,
+                where=where.in_file(written.document.file) if fragment else where,
+                note=line.note,
+            )
+            for window in windows
+        ]
+
+    def _repetitions(self, written: SourceExpectation) -> list[dict[str, int]]:
+        """What ids mean in each repetition; one that changes nothing where there is no ``each``."""
+        each = written.line.each
+        if each is None:
+            return [{}]
+        if each in self.anchors.series:
+            return self.anchors.repetitions(each)
+        if each not in self.source.broken:
+            known = tuple(self.anchors.series)
+            hint = suggest(each, known) or (
+                f"repeated: {', '.join(known)}" if known else "give a step every, repeat and an id"
+            )
+            self._note(written, (*written.path, "each"), f"no step '{each}' is repeated", hint)
+        return []
+
+    def _measure(self, written: SourceExpectation, text: str) -> Measure | None:
+        """The comparison, its field and values checked."""
+        path = (*written.path, "measure")
+        try:
+            measure = parse_measure(text, self.source.names)
+        except MeasureError as error:
+            self._note(written, path, error.message, error.hint)
+            return None
+        if measure.field is None:
+            return measure
+        if not self._known_field(written, path, measure.field, key=False):
+            return None
+        values = [
+            self._value(written, path, measure.field, plain_scalar(str(value)))
+            for value in measure.values
+        ]
+        return replace(measure, values=tuple(value for value in values if value is not _UNSET))
 
     def _leans_on_broken(self, line: ExpectLine) -> bool:
         """Whether the window names a step that has a mistake."""
@@ -134,7 +186,9 @@ class ExpectationCompiler:
         ]
         return tuple(item for item in found if item is not _UNSET)
 
-    def _known_field(self, written: SourceExpectation, path: ValuePath, name: str) -> bool:
+    def _known_field(
+        self, written: SourceExpectation, path: ValuePath, name: str, *, key: bool = True
+    ) -> bool:
         """Whether the field exists; notes a mistake if not."""
         service = name.removeprefix(SERVICE_PREFIX)
         if is_field(name):
@@ -145,7 +199,7 @@ class ExpectationCompiler:
         else:
             hint = suggest(name, FIELDS) or f"fields: {', '.join(FIELDS)}, services.<name>"
             message = f"unknown field '{name}'"
-        self.source.mistakes.add(written.document, path, message, hint, key=True)
+        self.source.mistakes.add(written.document, path, message, hint, key=key)
         return False
 
     def _value(self, written: SourceExpectation, path: ValuePath, name: str, value: Any) -> Any:
@@ -182,12 +236,19 @@ class ExpectationCompiler:
 
     # --- windows ---------------------------------------------------------------------------------
 
-    def _moment(self, written: SourceExpectation, path: ValuePath, text: Any) -> int | None:
-        """A moment, or ``None`` after the mistake was noted."""
+    def _moment(
+        self,
+        written: SourceExpectation,
+        path: ValuePath,
+        text: Any,
+        local: Mapping[str, int] = MappingProxyType({}),
+    ) -> int | None:
+        """A moment, or ``None`` after the mistake was noted; ``local``: ids of one repetition."""
         try:
             written_text = str(getattr(text, "text", text))
-            self.anchors.refuse_ambiguous(written_text)
-            at_ms = moment_ms(written_text, self.source.names, self.anchors.at_ms)
+            self.anchors.refuse_ambiguous(written_text, besides=local)
+            anchors = {**self.anchors.at_ms, **local}
+            at_ms = moment_ms(written_text, self.source.names, anchors)
         except DurationError as error:
             self._note(written, path, error.message, error.hint)
             return None
@@ -196,15 +257,17 @@ class ExpectationCompiler:
             return None
         return at_ms
 
-    def _window(self, written: SourceExpectation) -> tuple[int, int | None]:
+    def _window(
+        self, written: SourceExpectation, local: Mapping[str, int]
+    ) -> tuple[int, int | None]:
         """The absolute window."""
         line, path = written.line, written.path
         from_ms, until_ms = 0, None
         if (start := line.after if line.after is not None else line.from_) is not None:
             key = "after" if line.after is not None else "from"
-            from_ms = self._moment(written, (*path, key), start) or 0
+            from_ms = self._moment(written, (*path, key), start, local) or 0
         if line.until is not None:
-            until_ms = self._moment(written, (*path, "until"), line.until)
+            until_ms = self._moment(written, (*path, "until"), line.until, local)
         if line.within is not None:
             try:
                 length_ms = duration_ms(line.within, self.source.names)
@@ -220,28 +283,8 @@ class ExpectationCompiler:
 
     def _quantifier(self, written: SourceExpectation) -> Quantifier:
         """Over which devices it speaks."""
-        words, path = written.line.for_, (*written.path, "for")
-        if words is None or words == ("all",):
+        try:
+            return self.roster.quantifier(written.line.for_)
+        except WordError as error:
+            self._note(written, (*written.path, "for"), error.message, error.hint)
             return Quantifier()
-        if words == ("any",):
-            return Quantifier(mode="any")
-        if words == ("none",):
-            return Quantifier(mode="none")
-        if len(words) == 1 and "%" in words[0]:
-            share = percent(words[0])
-            if share is None:
-                self._note(written, path, f"'{words[0]}' is not a share", '"80%"')
-            return Quantifier(mode="at_least", fraction=share or 0.0)
-        for word in words:
-            if word not in self.devices:
-                known = ("all", "any", "none", *self.devices[:200])
-                hint = suggest(word, known) or 'all, any, none, "80%" or names of devices'
-                self._note(written, path, f"no device is called '{word}'", hint)
-        return Quantifier(devices=words)
-
-
-def percent(text: str) -> float | None:
-    """``"30%"`` as a fraction, ``None`` where it is no share."""
-    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", text)
-    share = float(match[1]) / 100 if match else None
-    return share if share is not None and share <= 1 else None

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from . import verbs
 from .language import VERBS
-from .sections import CloudSection, ExpectLine, FleetSection, Head, LinksSection, StepHead
+from .sections import (
+    EXPECTATIONS,
+    NAME,
+    CloudSection,
+    ExpectLine,
+    FleetSection,
+    Head,
+    LinksSection,
+    RepeatHead,
+    StepHead,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,15 +32,28 @@ def file_schema() -> dict[str, Any]:
         **head["properties"],
         "cloud": _of(CloudSection, definitions),
         "fleet": _fleet(definitions),
+        "fleets": {
+            "type": "object",
+            "description": "Several fleets by name instead of fleet; devices: name-1, name-2, …",
+            "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"anyOf": [_fleet(definitions), {"type": "null"}]},
+        },
+        "groups": {
+            "type": "object",
+            "description": "Names for sets of devices, for on and for.",
+            "propertyNames": {"pattern": NAME},
+            "additionalProperties": {
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+            },
+        },
         "links": _of(LinksSection, definitions),
         "timeline": {
             "type": "array",
             "description": "What happens, in any order; sorted by time.",
             "items": {
-                "type": "object",
-                "required": ["at", "do"],
-                "properties": {"do": {"enum": list(VERBS)}},
-                "oneOf": [_step(model, definitions) for model in VERBS.values()],
+                "if": {"required": ["steps"], "not": {"required": ["do"]}},
+                "then": _repetition(definitions),
+                "else": {"$ref": "#/$defs/step"},
             },
         },
         "expect": {
@@ -38,11 +61,20 @@ def file_schema() -> dict[str, Any]:
             "description": "What the cloud must report.",
             "items": {
                 **_of(ExpectLine, definitions),
-                "oneOf": [
-                    {"required": [kind]} for kind in ("eventually", "always", "never", "sequence")
-                ],
+                "oneOf": [{"required": [kind]} for kind in EXPECTATIONS],
             },
         },
+    }
+    definitions["parameter"] = {
+        "type": "string",
+        "pattern": r"\$\{",
+        "description": "${name}: a parameter of params.",
+    }
+    definitions["step"] = {
+        "type": "object",
+        "required": ["at", "do"],
+        "properties": {"do": {"enum": list(VERBS)}},
+        "oneOf": [_step(model, definitions) for model in VERBS.values()],
     }
     return {
         "$schema": DIALECT,
@@ -63,7 +95,21 @@ def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     for item in schema.get("properties", {}).values():
         item.pop("title", None)
         _allow_one_word(item)
+    schema["properties"] = {
+        name: _or_parameter(item) if name != "do" else item
+        for name, item in schema.get("properties", {}).items()
+    }
     return schema
+
+
+def _or_parameter(item: dict[str, Any]) -> dict[str, Any]:
+    """The same, or ``${name}`` where not any text is allowed."""
+    branches = item.get("anyOf", [item])
+    if any(branch.get("type") == "string" and len(branch) <= 2 for branch in branches):
+        return item
+    told: dict[str, Any] = {k: item[k] for k in ("description", "default") if k in item}
+    rest = {key: value for key, value in item.items() if key not in told}
+    return {**told, "anyOf": [rest, {"$ref": "#/$defs/parameter"}]}
 
 
 def _allow_one_word(item: dict[str, Any]) -> None:
@@ -86,6 +132,21 @@ def _fleet(definitions: dict[str, Any]) -> dict[str, Any]:
     schema["properties"]["release"] = {
         "description": "The release the fleet starts on; default: r1, one service main of 20 MB.",
         "anyOf": [release, {"type": "string"}],
+    }
+    return schema
+
+
+def _repetition(definitions: dict[str, Any]) -> dict[str, Any]:
+    """A line of the timeline that repeats steps."""
+    schema = _of(RepeatHead, definitions)
+    steps = schema["properties"]["steps"]
+    description = steps.get("description", "")
+    items = {"$ref": "#/$defs/step"}
+    schema["properties"]["steps"] = {
+        "type": "array",
+        "minItems": 1,
+        "items": items,
+        "description": description,
     }
     return schema
 

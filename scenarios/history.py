@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 
 class Change(NamedTuple):
@@ -105,10 +105,55 @@ class Unmet(NamedTuple):
     line: int
 
 
+class Traffic:
+    """What reached the API and what came back, by moment and device; kept by column."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[array[int], list[str], array[int]]] = {}
+        """What is counted → moments, devices, amounts."""
+
+    def add(self, what: str, at_ms: int, device: str, amount: int = 1) -> None:
+        """Count something: ``heartbeats``, ``requests``, ``bytes_sent`` or ``bytes_received``."""
+        if what not in self._columns:
+            self._columns[what] = (array("q"), [], array("q"))
+        moments, devices, amounts = self._columns[what]
+        moments.append(at_ms)
+        devices.append(device)
+        amounts.append(amount)
+
+    def count(self, measure: str, devices: Collection[str], from_ms: int, until_ms: int) -> int:
+        """The number of a measure in a closed window, over some devices."""
+        what = measure.removeprefix("peak_").removesuffix("_per_second")
+        chosen = devices if isinstance(devices, frozenset) else frozenset(devices)
+        empty: tuple[array[int], list[str], array[int]] = (array("q"), [], array("q"))
+        rows = [
+            (at_ms, amount)
+            for at_ms, device, amount in zip(*self._columns.get(what, empty), strict=True)
+            if from_ms <= at_ms <= until_ms and device in chosen
+        ]
+        if what == measure:
+            return sum(amount for _, amount in rows)
+        return _most_within(sorted(rows), 1_000)
+
+
+def _most_within(rows: Sequence[tuple[int, int]], span_ms: int) -> int:
+    """The largest sum of amounts whose moments lie less than a span apart."""
+    most = inside = first = 0
+    for at_ms, amount in rows:
+        inside += amount
+        while rows[first][0] <= at_ms - span_ms:
+            inside -= rows[first][1]
+            first += 1
+        most = max(most, inside)
+    return most
+
+
 class History:
     """A recorded run, in the order it happened; times never go backwards."""
 
-    __slots__ = ("changes", "end_ms", "heartbeats", "initial", "marks", "notes", "unmet")
+    __slots__ = ("changes", "end_ms", "heartbeats", "initial", "marks", "notes", "traffic", "unmet")
 
     def __init__(self, devices: Mapping[str, Mapping[str, Any]]) -> None:
         self.initial: dict[str, Mapping[str, Any]] = dict(devices)
@@ -117,6 +162,8 @@ class History:
         self.marks: list[Mark] = []
         self.notes: list[Note] = []
         self.unmet: list[Unmet] = []
+        self.traffic: Traffic | None = None
+        """``None`` where nobody counted."""
         self.heartbeats = 0
         self.end_ms = 0
 

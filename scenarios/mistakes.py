@@ -43,8 +43,8 @@ class Mistakes:
 
     __slots__ = ("found",)
 
-    def __init__(self) -> None:
-        self.found: list[InputError] = []
+    def __init__(self, found: Iterable[InputError] = ()) -> None:
+        self.found: list[InputError] = [*found]
 
     def add(
         self,

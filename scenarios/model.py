@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from cloud_stub.settings import CloudSettings, VpnSettings
 
-    from .verbs import Action
+    from .measures import Measure
+    from .verbs import Action, Release
+
+DEFAULT_SEED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Step:
     devices: tuple[str, ...]
     """Names of the devices it acts on, already selected (``on:``), sorted as in the fleet."""
     where: Where
+    note: str = ""
+    """Of the person who wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,36 +89,53 @@ class Quantifier:
 class Expectation:
     """One line of ``expect``; windows are absolute, closed at both ends."""
 
-    kind: Literal["eventually", "always", "never", "sequence"]
+    kind: Literal["eventually", "always", "never", "sequence", "measure"]
     text: str
     """As written, on one line."""
     condition: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """field → accepted values (one, unless a list was written); all fields at the same moment."""
     sequence_field: str | None = None
     sequence: tuple[Any, ...] = ()
+    measure: Measure | None = None
     from_ms: int = 0
     until_ms: int | None = None
     """``None``: the end of the run."""
     quantifier: Quantifier = Quantifier()
     where: Where = Where(line=1, column=1)
+    note: str = ""
+    """Of the person who wrote it."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields it speaks of."""
+        if self.sequence_field is not None:
+            return (self.sequence_field,)
+        if self.measure is not None:
+            return (self.measure.field,) if self.measure.field else ()
+        return tuple(self.condition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A compiled scenario file."""
+    """A compiled scenario: a file, with one value for each of its parameters."""
 
     name: str
     about: str
     spec: tuple[str, ...]
     tags: tuple[str, ...]
     file: Path
-    seed: int | None
+    seed: int
+    """Random moments of steps are drawn from it; a run draws from it unless told another."""
+    params: Mapping[str, str]
+    """What tells this scenario from the file's others; part of its name."""
+    known_params: tuple[str, ...]
+    """All parameters of the file."""
     cloud: CloudSettings
     vpn: VpnSettings
     links: LinkSpec
     devices: tuple[DeviceSpec, ...]
-    release: Any
-    """The release the fleet starts on: a ``verbs.Release``."""
+    releases: Mapping[str, Release]
+    """Fleet → the release it starts on."""
     steps: tuple[Step, ...]
     """Sorted by time; equal times in file order."""
     end_ms: int

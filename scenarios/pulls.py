@@ -79,8 +79,8 @@ class Pulls:
     """The running pulls of one board, and the finished layers of those that were cut short."""
 
     __slots__ = (
-        *("_active", "_catalog", "_failing", "_layers", "_moved_ms", "_registry", "_starting"),
-        "_tick_ms",
+        *("_active", "_catalog", "_failing", "_flowed", "_layers", "_moved_ms", "_registry"),
+        *("_starting", "_tick_ms"),
     )
 
     def __init__(self, catalog: Catalog, registry: Registry) -> None:
@@ -93,6 +93,8 @@ class Pulls:
         """Image → when its pull fails (ms), and why."""
         self._layers: dict[str, int] = {}
         """Bytes of finished layers on the disk."""
+        self._flowed = 0
+        """Bytes that arrived and were not taken yet."""
         self._moved_ms = 0
         """Up to when ``done`` is counted."""
         self._tick_ms = 0
@@ -173,7 +175,14 @@ class Pulls:
         if rate and self._active and self._registry.error is None:
             share = rate * elapsed_ms // (1_000 * len(self._active))
             for pull in self._active.values():
-                pull.done = min(pull.size, pull.done + share)
+                before = pull.done
+                pull.done = min(pull.size, before + share)
+                self._flowed += pull.done - before
+
+    def take_flowed(self) -> int:
+        """Bytes that arrived since the last call."""
+        flowed, self._flowed = self._flowed, 0
+        return flowed
 
     def next_deadline_ms(self) -> int | None:
         """When a pull ends, fails or has progress to tell."""

@@ -50,8 +50,8 @@ def _duration(value: object, info: ValidationInfo) -> object:
         raise ValueError(str(error)) from None
 
 
-def _size(value: object) -> object:
-    """A size as bytes."""
+def size_of(value: object) -> int:
+    """A size as bytes; raises ``ValueError``."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
@@ -77,8 +77,8 @@ def _rate(value: object) -> object:
     raise ValueError(f"{value!r} is not a rate: write 2mbit, 256kbit or 500 kB/s")
 
 
-def _share(value: object) -> object:
-    """A share as a fraction."""
+def share_of(value: object) -> float:
+    """A share as a fraction; raises ``ValueError``."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
         fraction = float(match[1]) / 100
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -137,7 +137,7 @@ PositiveMs = Annotated[int, Field(gt=0), BeforeValidator(_duration), _schema(_DU
 SignedMs = Annotated[int, BeforeValidator(_duration), _schema(f"{_DURATION} May be negative: -5m.")]
 """A duration that may be negative."""
 Size = Annotated[
-    int, Field(ge=0), BeforeValidator(_size), _schema("A size: 20 MB, 512 kB, 1 GiB.", _NUMBER)
+    int, Field(ge=0), BeforeValidator(size_of), _schema("A size: 20 MB, 512 kB, 1 GiB.", _NUMBER)
 ]
 """Bytes."""
 Rate = Annotated[
@@ -145,7 +145,7 @@ Rate = Annotated[
 ]
 """Bytes per second; a bare number in a file too."""
 Share = Annotated[
-    float, BeforeValidator(_share), _schema("A share: 30% or 0.3.", {**_NUMBER, "maximum": 1})
+    float, BeforeValidator(share_of), _schema("A share: 30% or 0.3.", {**_NUMBER, "maximum": 1})
 ]
 """0..1."""
 Text = Annotated[str, BeforeValidator(_text), _schema("Text.", _NUMBER, {"type": "boolean"})]

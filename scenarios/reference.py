@@ -10,9 +10,18 @@ from cloud_stub.settings import CloudSettings, VpnSettings
 from .durations import human
 from .fields import choices_of, kind_of
 from .language import VERBS
+from .measures import KINDS as MEASURES
 from .model import LinkSpec
 from .names import product_names
-from .sections import CloudSection, ExpectLine, FleetSection, Head, LinksSection, StepHead
+from .sections import (
+    CloudSection,
+    ExpectLine,
+    FleetSection,
+    Head,
+    LinksSection,
+    RepeatHead,
+    StepHead,
+)
 from .verbs import OsUpdateStep, ReleaseService, Verb
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-KINDS = {
+VALUE_KINDS = {
     "text": "text",
     "flag": "`true` or `false`",
     "number": "a number or `null`",
@@ -38,13 +47,19 @@ def _lines() -> Iterator[str]:
     yield "# Scenario files"
     yield ""
     yield "Printed by `fieldbeat schema --markdown`; the JSON Schema by `fieldbeat schema`."
-    for title, model, intro in (
-        ("The file", Head, "Besides `cloud`, `fleet`, `links`, `timeline` and `expect`:"),
+    sections: tuple[tuple[str, type[BaseModel], str], ...] = (
+        (
+            "The file",
+            Head,
+            "Besides `cloud`, `fleet` or `fleets`, `groups`, `links`, `timeline` and `expect`:",
+        ),
         ("cloud", CloudSection, "Silent: the real cloud's values."),
         ("fleet", FleetSection, "Silent: one preregistered device with `r1` preloaded."),
         ("links", LinksSection, "What lies between the devices and the cloud."),
         ("timeline: every step", StepHead, "Beside the verb in `do` and its parameters:"),
-    ):
+        ("timeline: steps repeated together", RepeatHead, "A line with `steps` instead of `do`:"),
+    )
+    for title, model, intro in sections:
         yield from ("", f"## {title}", "", intro, "")
         yield from _table(model)
     yield from ("", "## timeline: verbs")
@@ -59,11 +74,21 @@ def _lines() -> Iterator[str]:
         yield from _table(part)
     yield from ("", "## expect", "", "Windows are closed at both ends.", "")
     yield from _table(ExpectLine)
+    yield from ("", "## Measures", "")
+    yield "`measure: <measure> <comparison> <bound>`, with `<`, `<=`, `>`, `>=` or `==`; the bound"
+    yield "is a number, a size (`1 MB`), a duration, or a share of the window (`95%`)."
+    yield "`total(…)` sums a measure over the devices meant."
+    yield from ("", "| measure | compared with | meaning |", "|---|---|---|")
+    for name, measure in MEASURES.items():
+        arguments = "(field, value, …)" if measure.of_values else "(field)" * measure.of_field
+        bound = {"time": "a duration", "bytes": "a size"}.get(measure.unit, "a number")
+        bound += " or a share" if measure.unit == "time" else ""
+        yield f"| `{name}{arguments}` | {bound} | {measure.about} |"
     yield from ("", "## Fields of a device", "", "| field | values |", "|---|---|")
     for name in (*FIELDS, f"{SERVICE_PREFIX}<name>"):
         choices = choices_of(name)
         told = ", ".join(f"`{_word(value)}`" for value in choices) if choices else ""
-        yield f"| `{name}` | {told or KINDS[kind_of(name)]} |"
+        yield f"| `{name}` | {told or VALUE_KINDS[kind_of(name)]} |"
     yield from ("", "## Names of durations", "")
     yield "Usable in every time, with `+`, `-`, `*` and parentheses: `1.5 * poll_interval + 2s`."
     yield from ("", "| name | where the file is silent |", "|---|---|")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .checks import Outcome
 from .durations import human
-from .evidence import around, deciding_ms, events_of, fields_of, lane
+from .evidence import around, deciding_ms, events_of, lane
 from .mistakes import shown
 from .series import Index
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .checks import Finding, Verdict
     from .evidence import Stretch
+    from .measures import Measure
     from .model import Expectation
     from .results import Row, ScenarioResult
 
@@ -56,10 +57,12 @@ def row_story(result: ScenarioResult, row: Row) -> Iterator[str]:
     until_ms = end_ms if expectation.until_ms is None else expectation.until_ms
     yield f"    window    {human(expectation.from_ms)} … {human(until_ms)}"
     yield f"    expected  {wanted(expectation)}"
+    if expectation.note:
+        yield f"    note      {expectation.note}"
     if len(result.scenario.devices) > 1:
         yield f"    devices   {_counts(row.verdict)}"
     if row.verdict.findings:
-        index = Index(result.history, fields_of(expectation))
+        index = Index(result.history, expectation.fields)
         for number, finding in enumerate(row.verdict.findings):
             yield from _finding(result, expectation, finding, index, whole=number == 0)
     else:
@@ -88,6 +91,8 @@ def wanted(expectation: Expectation) -> str:
     elif quantifier.devices:
         where = f"on {', '.join(quantifier.devices)}"
     tail = f", {where}" if where else ""
+    if expectation.measure is not None:
+        return f"{_measured(expectation.measure)}{tail}"
     if expectation.sequence_field is not None:
         values = " → ".join(shown(value) for value in expectation.sequence)
         return f"{expectation.sequence_field} goes exactly {values}{tail}"
@@ -101,6 +106,14 @@ def wanted(expectation: Expectation) -> str:
     return phrase.get(expectation.kind, "") + tail
 
 
+def _measured(measure: Measure) -> str:
+    """A comparison in words."""
+    arguments = f"({', '.join(measure.arguments)})" if measure.arguments else ""
+    name = f"total({measure.name}{arguments})" if measure.total else f"{measure.name}{arguments}"
+    bound = f"{measure.bound * 100:.6g}%" if measure.shared else measure.shown(measure.bound, 0)
+    return f"{name} {measure.operator} {bound}"
+
+
 def _accepted(values: Sequence[object]) -> str:
     return " or ".join(shown(value) for value in values)
 
@@ -109,11 +122,12 @@ def _finding(
     result: ScenarioResult, expectation: Expectation, finding: Finding, index: Index, *, whole: bool
 ) -> Iterator[str]:
     """One offending device."""
-    name = f"{finding.device}: " if len(result.scenario.devices) > 1 else ""
+    many = len(result.scenario.devices) > 1
+    name = f"{finding.device}: " if many and finding.device else ""
     yield f"    seen      {name}{finding.seen}"
     if finding.nearest:
         yield f"    nearest   {name}{finding.nearest}"
-    if not whole:
+    if not whole or not finding.device:
         return
     at_ms = deciding_ms(expectation, finding, result.history.end_ms)
     events = around(events_of(result.history, finding.device), at_ms)
@@ -128,10 +142,9 @@ def _finding(
 
 def timeline(expectation: Expectation, index: Index, device: str) -> Iterator[str]:
     """The fields of an expectation over the run, to scale, with the window beneath."""
-    end_ms = index.end_ms
-    if end_ms <= 0:
+    end_ms, names = index.end_ms, expectation.fields
+    if end_ms <= 0 or not names:
         return
-    names = fields_of(expectation)
     margin = max(len(name) for name in names)
     yield "    the whole run, to scale"
     for name in names:

@@ -62,6 +62,8 @@ class ScenarioResult:
     def command(self) -> str:
         """The command that gives this result again."""
         parts = ["fieldbeat", "run", str(self.scenario.file), "--seed", str(self.seed)]
+        for name, value in self.scenario.params.items():
+            parts += ["-p", f"{name}={value}"]
         if self.devices_option is not None:
             parts += ["--devices", str(self.devices_option)]
         if self.lab != "virtual":

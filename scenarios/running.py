@@ -13,7 +13,6 @@ from .results import ScenarioResult, rows_of
 if TYPE_CHECKING:
     from .model import Scenario
 
-DEFAULT_SEED = 1
 LABS = ("virtual", "host", "boards")
 
 
@@ -25,7 +24,7 @@ def run_scenario(
     devices_option: int | None,
     how: How | None = None,
 ) -> ScenarioResult:
-    """Run and judge; ``seed=None`` is the scenario's own, else ``DEFAULT_SEED``.
+    """Run and judge; ``seed=None`` is the scenario's own.
 
     ``how``: speed and tunnel of a lab of real processes.
 
@@ -34,7 +33,7 @@ def run_scenario(
     """
     require(lab)
     if seed is None:
-        seed = DEFAULT_SEED if scenario.seed is None else scenario.seed
+        seed = scenario.seed
     began = time.perf_counter()
     try:
         if lab == "host":

@@ -22,6 +22,11 @@ from .quantities import Listed, Ms, PositiveMs, Rate, Text
 from .verbs import Release
 
 MOST_DEVICES = 1_000_000
+MOST_REPETITIONS = 10_000
+NAME = r"^[A-Za-z_][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$"
+"""Of a step, a group or a fleet."""
+EXPECTATIONS = ("eventually", "always", "never", "sequence", "measure")
+"""The kinds of expectation."""
 
 
 def _expression(value: object) -> object:
@@ -139,15 +144,62 @@ class StepHead(Section):
     """What every step of a timeline may say beside its verb's parameters."""
 
     at: Moment
-    """When: 90s, 1h30m, poll_interval + 5s, or an earlier step's id ± a duration."""
-    id: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$")] | None = None
+    """When: 90s, 1h30m, poll_interval + 5s, an earlier step's id ± a duration, or 10m..20m: a
+    random moment between two, fixed by the seed."""
+    id: Annotated[str, Field(pattern=NAME)] | None = None
     """Anchor name for expectations; default: the verb."""
     on: Annotated[Words | None, Field(min_length=1)] = None
-    """The devices: names, or a share ("30%": the first of the fleet); default: all."""
+    """The devices: names of devices, groups or fleets, or a share ("30%", "30% of north": the
+    first of them); default: all."""
+    spread: Moment | None = None
+    """Each device at a random moment of its own, at most this much later; fixed by the seed."""
+    every: Moment | None = None
+    """Again and again, this far apart; the moments are called id.1, id.2, … and id.last."""
+    repeat: Annotated[int, Field(ge=1, le=MOST_REPETITIONS)] | None = None
+    """With ``every``: how many times in all."""
+    until: Moment | None = None
+    """With ``every``: as long as it is not later than this."""
+    note: Text = ""
+    """For people: shown in reports."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        repeated(self.every, self.repeat, self.until)
+        return self
+
+
+class RepeatHead(Section):
+    """A line of a timeline that repeats several steps."""
+
+    steps: tuple[Any, ...] = Field(min_length=1)
+    """Steps; their times count from the beginning of each repetition."""
+    every: Moment
+    """How far apart the repetitions begin."""
+    at: Moment = "0"
+    """When the first begins."""
+    repeat: Annotated[int, Field(ge=1, le=MOST_REPETITIONS)] | None = None
+    """How many times in all."""
+    until: Moment | None = None
+    """As long as a repetition does not begin later than this."""
+    note: Text = ""
+    """For people."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        repeated(self.every, self.repeat, self.until)
+        return self
+
+
+def repeated(every: str | None, repeat: int | None, until: str | None) -> None:
+    """Raise ``ValueError`` unless ``every`` comes with exactly one bound."""
+    if every is None and (repeat is not None or until is not None):
+        raise ValueError("repeat and until need 'every': every: 1d")
+    if every is not None and (repeat is None) == (until is None):
+        raise ValueError("every needs either 'repeat' (how many times) or 'until' (a moment)")
 
 
 class ExpectLine(Section):
-    """One expectation: exactly one of eventually, always, never, sequence."""
+    """One expectation: exactly one of eventually, always, never, sequence, measure."""
 
     eventually: dict[str, Any] | None = None
     """field: value pairs that hold together at some moment of the window; a list is any of them."""
@@ -157,6 +209,8 @@ class ExpectLine(Section):
     """Pairs that hold together at no moment of the window."""
     sequence: dict[str, Any] | None = None
     """One field and exactly the values it takes in the window, repeats folded."""
+    measure: str | None = None
+    """A number compared: ``downtime < 5m``, ``time_in(overall_status, operational) > 95%``."""
     after: Moment | None = None
     """The window's start; default: the run's."""
     from_: Moment | None = Field(default=None, alias="from")
@@ -166,17 +220,21 @@ class ExpectLine(Section):
     until: Moment | None = None
     """The window's end; default: the run's."""
     for_: Words | None = Field(default=None, alias="for")
-    """all, any, none, a share ("80%": at least), or names of devices; default: all."""
+    """all, any, none, a share ("80%": at least), names of devices, groups or fleets, or
+    "any of north", "none of north", "80% of north"; default: all."""
+    each: str | None = None
+    """The id of a repeated step: judged once for each repetition, whose moments the ids mean."""
+    note: Text = ""
+    """For people: why it matters; shown when it does not hold."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kinds = [
-            k for k in ("eventually", "always", "never", "sequence") if k in self.model_fields_set
-        ]
+        kinds = [k for k in EXPECTATIONS if k in self.model_fields_set]
         if len(kinds) != 1:
-            raise ValueError("say exactly one of eventually, always, never, sequence")
+            raise ValueError(f"say exactly one of {', '.join(EXPECTATIONS)}")
         if not getattr(self, kinds[0]):
-            raise ValueError(f"{kinds[0]} says no field: write {{overall_status: operational}}")
+            example = "downtime < 5m" if kinds == ["measure"] else "{overall_status: operational}"
+            raise ValueError(f"{kinds[0]} says nothing: write {example}")
         if self.after is not None and self.from_ is not None:
             raise ValueError("after and from mean the same, say one")
         if self.within is not None and self.until is not None:
@@ -199,7 +257,10 @@ class Head(Section):
     """Of all randomness; ``--seed`` wins."""
     include: Words = ()
     """Fragment files, relative to this one, with timeline, expect, cloud, fleet or links."""
+    params: dict[str, Any] | None = None
+    """Name → a value, a list of values (the file is run with each), or a mapping of named cases;
+    ``${name}`` stands for it anywhere below."""
 
 
-PARTS = ("cloud", "fleet", "links", "timeline", "expect")
+PARTS = ("cloud", "fleet", "fleets", "groups", "links", "timeline", "expect")
 """The keys of a file beside those of ``Head``; a fragment may hold these and ``include``."""

@@ -17,7 +17,7 @@ from cloud_stub.observe import FIELDS
 
 from .board import Catalog
 from .errors import LabError
-from .history import History
+from .history import History, Traffic
 from .simulation.agenda import RANK_STEP, Agenda
 from .simulation.cloudside import CloudSide, Failure
 from .simulation.conditions import Conditions
@@ -52,6 +52,9 @@ class World:
         self.agenda = Agenda()
         blank: dict[str, Any] = dict.fromkeys(FIELDS)
         self.history = History({spec.name: blank for spec in scenario.devices})
+        if any(e.measure and e.measure.kind.of_traffic for e in scenario.expectations):
+            self.history.traffic = Traffic()
+            shortcut = False  # it counts no requests
         self.cloudside = CloudSide(scenario.cloud, self.agenda, self.history)
         self.exchanges = Exchanges(self.agenda, self.cloudside)
         self.tunnels = Tunnels(self.agenda, self.cloudside, scenario.vpn, self._key("vpn"))
@@ -59,7 +62,10 @@ class World:
         self.machines = Machines(self, shortcut=shortcut)
         self.conditions = Conditions(self)
         self.devices: dict[str, Device] = {}
-        self.home_fleet = scenario.devices[0].fleet
+        self.fleets: dict[str, list[str]] = {}
+        """Fleet → its devices."""
+        for spec in scenario.devices:
+            self.fleets.setdefault(spec.fleet, []).append(spec.name)
         self._instances: dict[str, int] = {}
         self._views: dict[tuple[tuple[str, Any], ...], Mapping[str, Any]] = {}
         self._apps: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -74,11 +80,11 @@ class World:
         self.cloudside.connect(self._call_device)
         for kind in ("user", "vpn"):
             self.command(AddKey(key=self._key(kind), kind=kind, owner="admin"))
-        for fleet in sorted({spec.fleet for spec in self.scenario.devices}):
+        for fleet in sorted(self.fleets):
             self.command(CreateFleet(name=fleet, uuid=self.fleet_uuid(fleet)))
             key = self._key("provisioning", fleet)
             self.command(AddKey(key=key, kind="provisioning", owner=fleet))
-            publish(self, self.scenario.release, fleet=fleet)
+            publish(self, self.scenario.releases[fleet], fleet=fleet)
         for name in VPN_SERVERS:
             self.tunnels.hosts.start(name)
         for number, spec in enumerate(self.scenario.devices):
@@ -87,7 +93,7 @@ class World:
             if spec.fresh:
                 self.provision(device, preload=None)
             else:
-                self.preregister(device, preload=self.scenario.release.commit)
+                self.preregister(device, preload=self.scenario.releases[spec.fleet].commit)
         self._steps()
 
     def _steps(self) -> None:
@@ -147,13 +153,14 @@ class World:
 
     def _write_disk(self, device: Device, persisted: Persisted, preload: str | None) -> None:
         images: tuple[str, ...] = ()
-        if preload == self.scenario.release.commit:
-            images = tuple(images_of(device.spec.fleet, self.scenario.release))
+        release = self.scenario.releases[device.spec.fleet]
+        if preload == release.commit:
+            images = tuple(images_of(device.spec.fleet, release))
         device.board.flash(persisted, images)
 
     def _preloaded(self, spec: DeviceSpec) -> Mapping[str, Any]:
         """``apps.json``: the device's part of the target state, without configuration."""
-        place = (spec.fleet, self.scenario.release.commit)
+        place = (spec.fleet, self.scenario.releases[spec.fleet].commit)
         if place not in self._apps:
             path = f"/device/v3/fleet/{self.fleet_uuid(spec.fleet)}/state"
             response = self._ask("GET", path, self._key("user"), None)

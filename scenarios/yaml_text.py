@@ -224,7 +224,7 @@ def _node(event: Any, where: Where, anchors: dict[str, _Node], path: Path) -> _N
         raise _at(where, path, f"tag {event.tag} is not used in scenarios", "remove it")
     if isinstance(event, yaml.ScalarEvent):
         plain = event.implicit[0] and event.tag is None
-        node = _Node(where, _scalar(event.value) if plain else event.value)
+        node = _Node(where, plain_scalar(event.value) if plain else event.value)
     elif isinstance(event, yaml.SequenceStartEvent):
         node = _Node(where, items=[], open=True)
     else:
@@ -234,8 +234,8 @@ def _node(event: Any, where: Where, anchors: dict[str, _Node], path: Path) -> _N
     return node
 
 
-def _scalar(text: str) -> Any:
-    """A plain scalar under the core schema of YAML 1.2."""
+def plain_scalar(text: str) -> Any:
+    """The value of a plain scalar under the core schema of YAML 1.2."""
     if text in _NULLS:
         return None
     if text in _BOOLS:

@@ -9,7 +9,7 @@ import click
 
 from ..durations import human, suggest
 from ..errors import InputError
-from .inputs import SUFFIX, compile_all, files, selected
+from .inputs import PARAMS, SUFFIX, compile_all, files, given_of, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,15 +44,20 @@ def _cut(text: str, width: int) -> str:
 @click.command()
 @click.argument("name")
 @click.option("--devices", type=click.IntRange(min=1), help="Size of the fleet.")
-def explain(name: str, devices: int | None) -> None:
+@PARAMS
+def explain(name: str, devices: int | None, params: tuple[str, ...]) -> None:
     """Tell what a scenario does, when, and which sentences of the specification it pins.
 
     NAME is a scenario of the library (its name, or its file without .scenario.yaml) or a file.
     """
     path = Path(name)
-    scenario = compile_all([path if path.is_file() else _find(name)], devices=devices)[0]
-    for line in _told(scenario):
-        click.echo(line)
+    file = path if path.is_file() else _find(name)
+    scenarios = compile_all([file], devices=devices, given=given_of(params))
+    for number, scenario in enumerate(scenarios):
+        if number:
+            click.echo()
+        for line in _told(scenario):
+            click.echo(line)
 
 
 def _find(name: str) -> Path:

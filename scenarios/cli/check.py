@@ -18,18 +18,19 @@ def check(ctx: click.Context, paths: tuple[str, ...], quiet: bool) -> None:
 
     Hints are no mistakes. Exit status: 0 no mistake, 2 some.
     """
-    from ..compile import compile_file
+    from ..compile import compile_variants
 
     mistakes = 0
     found = files(paths)
     for path in found:
         try:
-            scenario = compile_file(path)
+            scenarios = compile_variants(path)
         except (InputError, InputErrors) as error:
             mistakes += len(error.errors) if isinstance(error, InputErrors) else 1
             click.echo(str(error), err=True)
             continue
-        for hint in () if quiet else scenario.hints:
+        hints = dict.fromkeys(hint for scenario in scenarios for hint in scenario.hints)
+        for hint in () if quiet else hints:
             click.echo(f"{path}: hint: {hint}")
     if mistakes:
         many = "1 mistake" if mistakes == 1 else f"{mistakes} mistakes"

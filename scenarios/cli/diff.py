@@ -11,7 +11,8 @@ from ..durations import human
 from ..errors import LabError
 from ..how import How
 from ..lab_diff import compare
-from ..running import DEFAULT_SEED, require
+from ..model import DEFAULT_SEED
+from ..running import require
 from .group import EXIT_FAILED
 from .inputs import TUNNEL, compile_all, files, selected
 

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..durations import suggest
 from ..errors import InputError, InputErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ..model import Scenario
+    from ..params import Given
 
 LIBRARY = Path(__file__).resolve().parent.parent / "library"
 """The scenarios that come with the package."""
 SUFFIX = ".scenario.yaml"
+PARAMS = click.option(
+    "-p",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the scenarios; again for more.",
+)
 TUNNEL = click.option(
     "--tunnel",
     type=click.Choice(["inprocess", "userspace", "kernel"]),
@@ -52,22 +61,51 @@ def near(path: Path) -> Path:
         return path
 
 
-def compile_all(paths: Iterable[Path], *, devices: int | None = None) -> list[Scenario]:
-    """Compile files; raises ``InputErrors`` with the mistakes of all of them."""
-    from ..compile import compile_file
+def given_of(words: Sequence[str]) -> Given:
+    """What ``-p name=value …`` says; raises ``InputError``."""
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InputError(f"-p {word!r} is no parameter", hint="-p mode=reject")
+        found[name] = (*found.get(name, ()), value)
+    return found
+
+
+def compile_all(
+    paths: Iterable[Path],
+    *,
+    devices: int | None = None,
+    seed: int | None = None,
+    given: Given | None = None,
+) -> list[Scenario]:
+    """Compile files, each for every variant; raises ``InputErrors`` with all mistakes."""
+    from ..compile import compile_variants
 
     scenarios: list[Scenario] = []
     errors: list[InputError] = []
     for path in paths:
         try:
-            scenarios.append(compile_file(path, devices=devices))
+            made = compile_variants(path, devices=devices, seed=seed, given=given or {})
+            scenarios.extend(made)
         except InputError as error:
             errors.append(error)
         except InputErrors as several:
             errors.extend(several.errors)
     if errors:
         raise InputErrors(errors)
+    if given:
+        _refuse_unknown(given, scenarios)
     return scenarios
+
+
+def _refuse_unknown(given: Given, scenarios: Sequence[Scenario]) -> None:
+    """Raise ``InputError`` for a parameter that no file has."""
+    known = sorted({name for scenario in scenarios for name in scenario.known_params})
+    for name in given:
+        if name not in known:
+            hint = suggest(name, known) or f"parameters: {', '.join(known) or 'none'}"
+            raise InputError(f"-p {name}: no scenario has this parameter", hint=hint)
 
 
 def selected(scenarios: Sequence[Scenario], expression: str | None) -> list[Scenario]:

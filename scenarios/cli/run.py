@@ -12,10 +12,11 @@ from ..clock import SPEED_MAX
 from ..durations import human
 from ..errors import InputError
 from ..how import How
-from ..running import DEFAULT_SEED, LABS, require, run_scenario
+from ..model import DEFAULT_SEED
+from ..running import LABS, require, run_scenario
 from ..sections import MOST_DEVICES
 from .group import EXIT_FAILED
-from .inputs import TUNNEL, compile_all, files, selected
+from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, selected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), help=f"Of all randomness. Default: {DEFAULT_SEED}."
 )
 @click.option("--devices", type=click.IntRange(1, MOST_DEVICES), help="Size of the fleet.")
+@PARAMS
 @click.option("-k", "expression", metavar="EXPR", help="Only these: words, and, or, not, ( ).")
 @click.option("--json", "json_file", metavar="FILE", help="Write the result document; - is stdout.")
 @click.option("--junit", "junit_file", metavar="FILE", help="Write a JUnit report.")
@@ -58,6 +60,7 @@ def run(
     keep_dir: str | None,
     seed: int | None,
     devices: int | None,
+    params: tuple[str, ...],
     expression: str | None,
     json_file: str | None,
     junit_file: str | None,
@@ -73,7 +76,8 @@ def run(
     require(lab)
     to_stderr = json_file == "-"
     how = How(speed=speed, tunnel=tunnel, keep=Path(keep_dir) if keep_dir else None)
-    scenarios = selected(compile_all(files(paths), devices=devices), expression)
+    compiled = compile_all(files(paths), devices=devices, seed=seed, given=given_of(params))
+    scenarios = selected(compiled, expression)
     results = []
     if lab == "host":
         text = f"host lab at speed {speed:g}: windows of expectations are"

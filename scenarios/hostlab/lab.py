@@ -103,11 +103,11 @@ class HostWorld:
         await self.cloud.start(scenario)
         first = scenario.devices[0]
         self.fleet = await Fleet.make(self.cloud, first.fleet, first.device_type)
-        await self.fleet.release(scenario.release)
+        await self.fleet.release(scenario.releases[first.fleet])
         for number, spec in enumerate(scenario.devices, 1):
             site = make_site(self._names, namespace, number)
             device = LabDevice(spec, site, self._folder / spec.name, self.cloud, self.fleet)
-            preload = None if spec.fresh else scenario.release.commit
+            preload = None if spec.fresh else scenario.releases[spec.fleet].commit
             await device.flash(self.seed, preload)
             self.devices[spec.name] = device
             if device.uuid is not None:
@@ -182,7 +182,10 @@ def _releases(scenario: Scenario) -> list[Any]:
     from .. import verbs
 
     steps = [step.action for step in scenario.steps]
-    return [scenario.release, *(action for action in steps if isinstance(action, verbs.Release))]
+    return [
+        *scenario.releases.values(),
+        *(action for action in steps if isinstance(action, verbs.Release)),
+    ]
 
 
 def check_host(scenario: Scenario) -> None:

@@ -24,6 +24,7 @@ from .agenda import RANK_CLOUD, Agenda
 if TYPE_CHECKING:
     from cloud_stub.settings import CloudSettings
 
+    from ..history import Traffic
     from ..streams import Stream
 
 Failure = Literal["refused", "timeout"]
@@ -139,7 +140,10 @@ class CloudSide:
     def tell(self, event: Event) -> Response | None:
         """Hand an event to the core; record and carry out what it gives."""
         now_ms = self._agenda.now_ms
+        before = self.cloud.heartbeats
         outcome = self.cloud.handle(event, now_ms=now_ms)
+        if self.cloud.heartbeats > before and self.history.traffic is not None:
+            self._count_heartbeat(event, self.history.traffic)
         for effect in outcome.effects:
             match effect:
                 case FieldChanged():
@@ -160,6 +164,12 @@ class CloudSide:
         self._arm()
         self._look()
         return outcome.response
+
+    def _count_heartbeat(self, event: Event, traffic: Traffic) -> None:
+        """A target-state poll: its path names the device."""
+        if isinstance(event, Request):
+            uuid = next((part for part in event.path.split("/") if part in self.names), "")
+            traffic.add("heartbeats", self._agenda.now_ms, self.names.get(uuid, ""))
 
     def restart(self, down_for_ms: int) -> None:
         """Stop the cloud; what its memory and timers held is there when it is back."""

@@ -12,7 +12,7 @@ from cloud_stub.messages import Request, Response
 from .links import RETRANSMIT_MIN_MS, SYN_INSTANTS_MS, Fate, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agent.effects import SendRequest
 
@@ -25,6 +25,9 @@ PORTAL_PAGE = "<html><head><title>Sign in to the network</title></head></html>"
 
 class Endpoint(Protocol):
     """The device end of an exchange."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def link(self) -> Link: ...
@@ -125,6 +128,8 @@ class Exchanges:
         else:
             self._numbers += 1
             asked = exchange.request
+            self._count("requests", exchange, 1)
+            self._count("bytes_sent", exchange, _request_bytes(asked))
             parts = urlsplit(asked.path)
             request = Request(
                 id=self._numbers,
@@ -161,11 +166,17 @@ class Exchanges:
         elif self._too_large(endpoint.link, response.body):
             self._time_out(exchange)
         else:
+            self._count("bytes_received", exchange, _response_bytes(response))
             headers = {name.lower(): value for name, value in response.headers.items()}
             event = ResponseReceived(
                 id=exchange.request.id, status=response.status, headers=headers, body=response.body
             )
             exchange.answer(exchange.life, event)
+
+    def _count(self, what: str, exchange: _Exchange, amount: int) -> None:
+        traffic = self._cloud.history.traffic
+        if traffic is not None:
+            traffic.add(what, self._agenda.now_ms, exchange.endpoint.name, amount)
 
     def _retransmit(
         self, exchange: _Exchange, resume: Callable[..., None], tries: int, *more: Response
@@ -209,3 +220,25 @@ class Exchanges:
         if link.mtu is None or body is None:
             return False
         return len(json.dumps(body)) + 300 > link.mtu
+
+
+def _request_bytes(request: SendRequest) -> int:
+    """The HTTP/1.1 message: its first line, headers and body."""
+    first = len(f"{request.method} {request.path} HTTP/1.1\r\n")
+    return first + _header_bytes(request.headers) + _body_bytes(request.body)
+
+
+def _response_bytes(response: Response) -> int:
+    """The HTTP/1.1 message: its first line, headers and body."""
+    return len("HTTP/1.1 200 OK\r\n") + _header_bytes(response.headers) + _body_bytes(response.body)
+
+
+def _header_bytes(headers: Mapping[str, str]) -> int:
+    return 2 + sum(len(name) + len(value) + 4 for name, value in headers.items())
+
+
+def _body_bytes(body: object) -> int:
+    if body is None:
+        return 0
+    text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    return len(text.encode())

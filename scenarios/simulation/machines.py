@@ -56,6 +56,7 @@ class Machines:
         self.world.tunnels.cut(device)
         self._down(device)
         device.board.power_cut()
+        self._count_pulled(device)
 
     def reboot(self, device: Device) -> None:
         """Stop in order, then boot again."""
@@ -68,6 +69,7 @@ class Machines:
         self.world.tunnels.close(device)
         self._down(device)
         device.board.shut_down()
+        self._count_pulled(device)
 
     def _down(self, device: Device) -> None:
         device.life += 1
@@ -112,6 +114,7 @@ class Machines:
             device.process += 1
             device.armed_ms = -1
             device.board.supervisor_gone()
+            self._count_pulled(device)
 
     def _config(self, device: Device) -> AgentConfig:
         """Shared by all devices of a kind: what a device has of its own is in ``Persisted``."""
@@ -191,10 +194,18 @@ class Machines:
             wait = max(0, deadline - self.world.agenda.now_ms)
             self.world.agenda.after(wait, self._board_timer, device, device.life, deadline)
 
+    def _count_pulled(self, device: Device) -> None:
+        """What images weighed on the device's line."""
+        traffic, flowed = self.world.history.traffic, device.board.take_flowed()
+        if traffic is not None and flowed:
+            traffic.add("bytes_received", self.world.agenda.now_ms, device.name, flowed)
+
     def _board_timer(self, device: Device, life: int, deadline: int) -> None:
         if device.life != life or device.board.next_deadline_ms() != deadline:
             return
-        for event in device.board.advance(now_ms=self.world.agenda.now_ms):
+        events = device.board.advance(now_ms=self.world.agenda.now_ms)
+        self._count_pulled(device)
+        for event in events:
             if isinstance(event, ContainerChanged):
                 self.supervisor_event(device, device.process, device.sense())
             self.supervisor_event(device, device.process, event)

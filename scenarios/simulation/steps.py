@@ -17,6 +17,7 @@ from cloud_stub.messages import (
 
 from .. import verbs
 from ..history import Mark, Unmet
+from ..roster import fleets_of
 from .cloudside import OPEN, FrontDoor
 from .links import Rule
 from .releases import publish
@@ -62,7 +63,7 @@ def carry_out(world: World, step: Step) -> None:
         case verbs.Api() | verbs.Registry() | verbs.VpnServer() | verbs.CloudRestart():
             _cloud_fault(world, action)
         case verbs.Release():
-            publish(world, action, fleet=action.fleet or world.home_fleet)
+            _release(world, step, action)
         case verbs.Heartbeat() | verbs.CloudlinkUp() | verbs.CloudlinkDown() | verbs.Report():
             for device in devices:
                 _primitive(world, device, action)
@@ -72,6 +73,11 @@ def carry_out(world: World, step: Step) -> None:
         case _:
             for device in devices:
                 _on_device(world, device, action)
+
+
+def _release(world: World, step: Step, action: verbs.Release) -> None:
+    for fleet in [action.fleet] if action.fleet else fleets_of(step.devices, world.fleets):
+        publish(world, action, fleet=fleet)
 
 
 def describe(action: Any) -> str:

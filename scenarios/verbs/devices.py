@@ -53,7 +53,7 @@ class Config(Verb):
     value: Text | None
     """``null`` unsets it."""
     fleet: str | None = None
-    """For ``level: fleet``; none: the fleet of the scenario."""
+    """For ``level: fleet``; none: the fleets of the devices the step acts on."""
 
 
 class DoAction(Verb):

@@ -72,7 +72,7 @@ class Release(Verb):
     )
     """Name → service; none: one service ``main`` of 20 MB."""
     fleet: str | None = None
-    """None: the fleet of the scenario."""
+    """None: the fleets of the devices the step acts on."""
 
     @field_validator("services", mode="before")
     @classmethod

@@ -29,13 +29,13 @@ def test_a_silent_file_has_the_documented_defaults() -> None:
     made = scenario()
     assert [device.name for device in made.devices] == ["device-1"]
     assert not made.devices[0].fresh
-    assert made.release.commit == "r1"
-    assert list(made.release.services) == ["main"]
-    assert made.release.services["main"].size_bytes == 20_000_000
+    assert made.releases["fleet"].commit == "r1"
+    assert list(made.releases["fleet"].services) == ["main"]
+    assert made.releases["fleet"].services["main"].size_bytes == 20_000_000
     assert made.cloud.profile == "balena-cloud"
     assert made.cloud.default_poll_interval_ms == 600_000
     assert made.end_ms == 3_600_000
-    assert made.seed is None
+    assert made.seed == 1
 
 
 def test_steps_are_sorted_by_time_and_equal_times_keep_file_order() -> None:
@@ -67,7 +67,7 @@ def test_settings_go_to_the_part_they_belong_to() -> None:
         True,
         "raspberrypi5",
     )
-    assert made.release.commit == "v7"
+    assert made.releases["fleet"].commit == "v7"
 
 
 def test_names_of_durations_follow_the_settings_of_the_file() -> None:
