@@ -8,6 +8,7 @@ Everything is replaced before any section is read, so a parameter can stand anyw
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from .mistakes import shown
 from .yaml_text import plain_scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from .mistakes import Mistakes
     from .model import Where
@@ -29,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _USE = re.compile(r"\$\$\{|\$\{\s*([A-Za-z_]\w*)(?:\.([\w-]+))?\s*\}")
 """``$${`` is a plain ``${``."""
 
-Given = dict[str, tuple[str, ...]]
+Given = Mapping[str, tuple[str, ...]]
 """What ``-p name=value`` says."""
 NOTHING_GIVEN: Given = {}
 

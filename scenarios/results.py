@@ -59,6 +59,13 @@ class ScenarioResult:
         return all(row.passed for row in self.rows)
 
     @property
+    def story(self) -> str:
+        """What did not hold and why, for people; empty where all held."""
+        from .report_text import failure
+
+        return "" if self.passed else "\n".join(failure(self)).strip("\n")
+
+    @property
     def command(self) -> str:
         """The command that gives this result again."""
         parts = ["fieldbeat", "run", str(self.scenario.file), "--seed", str(self.seed)]

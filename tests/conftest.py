@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+collect_ignore_glob = ["data/*"]
+"""Malformed scenarios are there to be refused by tests, not to be collected as ones."""
 NEVER_SKIP = os.environ.get("FIELDBEAT_TESTS_SKIP") == "never"
 """Set by ``.ci/run``, which provides all that tests need: what skips there would go untested."""
 

@@ -103,6 +103,6 @@ def test_every_file_the_readme_points_to_is_there() -> None:
 
 
 def test_the_reference_page_is_what_the_program_prints() -> None:
-    page = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: fieldbeat schema --markdown > docs/scenarios.md"
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: fieldbeat schema --markdown > docs/reference.md"
     assert CliRunner().invoke(fieldbeat, ["schema", "--markdown"]).stdout == page
