@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from . import verbs
@@ -21,7 +22,14 @@ from .sections import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+FILE_NAME = "scenario.schema.json"
+"""What editors are pointed to: in the package's ``schemas``, or beside a person's own files."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema_text() -> str:
+    """The schema as the file that editors read."""
+    return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def file_schema() -> dict[str, Any]:
@@ -154,7 +162,10 @@ def _repetition(definitions: dict[str, Any]) -> dict[str, Any]:
 def _step(model: type[verbs.Verb], definitions: dict[str, Any]) -> dict[str, Any]:
     """A step of one verb: the common keys and the verb's parameters."""
     schema = _of(model, definitions)
-    common = _of(StepHead, definitions)["properties"]
+    common = {}
+    for name, item in _of(StepHead, definitions)["properties"].items():
+        definitions[f"step_{name}"] = item
+        common[name] = {"$ref": f"#/$defs/step_{name}"}
     schema["properties"] = {**common, **schema["properties"]}
     schema["required"] = ["at", "do", *(k for k in schema.get("required", []) if k != "do")]
     if model is verbs.Firewall:

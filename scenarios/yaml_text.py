@@ -102,10 +102,10 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Read a file of one YAML document; raises ``InputError``."""
-    return parse_document(_read_text(path), path)
+    return parse_document(read_text(path), path)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of the file, bounded."""
     try:
         with path.open("rb") as stream:

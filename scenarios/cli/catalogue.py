@@ -51,7 +51,7 @@ def explain(name: str, devices: int | None, params: tuple[str, ...]) -> None:
     NAME is a scenario of the library (its name, or its file without .scenario.yaml) or a file.
     """
     path = Path(name)
-    file = path if path.is_file() else _find(name)
+    file = path if path.is_file() else find(name)
     scenarios = compile_all([file], devices=devices, given=given_of(params))
     for number, scenario in enumerate(scenarios):
         if number:
@@ -60,7 +60,7 @@ def explain(name: str, devices: int | None, params: tuple[str, ...]) -> None:
             click.echo(line)
 
 
-def _find(name: str) -> Path:
+def find(name: str) -> Path:
     """The library's file for a name."""
     scenarios = compile_all(files([]))
     wanted = name.lower()

@@ -21,6 +21,8 @@ EXIT_FAULT = 70
 COMMANDS = {
     "run": ("run:run", "Run scenarios and judge their expectations."),
     "check": ("check:check", "Validate scenario files; print every mistake."),
+    "new": ("new:new", "Begin a scenario file from a template."),
+    "fmt": ("fmt:fmt", "Bring scenario files into one shape."),
     "list": ("catalogue:list_", "List scenarios."),
     "explain": ("catalogue:explain", "Tell what a scenario does and what it pins."),
     "diff": ("diff:diff", "Compare the virtual lab with the host lab."),

@@ -123,18 +123,18 @@ def _write(
         if json_file == "-":
             click.echo(text, nl=False)
         else:
-            _save(Path(json_file), text)
+            save(Path(json_file), text)
     if junit_file is not None:
         from ..junit import junit_text
 
-        _save(Path(junit_file), junit_text(results))
+        save(Path(junit_file), junit_text(results))
     if report_dir is not None:
         from ..report_html import render
 
-        _save(Path(report_dir) / "index.html", render(results, lab=lab, seed=seed))
+        save(Path(report_dir) / "index.html", render(results, lab=lab, seed=seed))
 
 
-def _save(path: Path, text: str) -> None:
+def save(path: Path, text: str) -> None:
     """Write a file, and the folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

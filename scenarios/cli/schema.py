@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 
@@ -16,6 +14,6 @@ def schema(markdown: bool) -> None:
 
         click.echo(reference(), nl=False)
         return
-    from ..file_schema import file_schema
+    from ..file_schema import schema_text
 
-    click.echo(json.dumps(file_schema(), indent=2, ensure_ascii=False))
+    click.echo(schema_text(), nl=False)

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -74,7 +74,7 @@ def test_a_parameter_and_a_word_choose_tests(night: Path) -> None:
 
 def test_junit_has_the_scenario_and_the_expectation_that_failed(night: Path) -> None:
     pytest_says(night, "--junitxml", "out.xml")
-    cases = ElementTree.parse(night / "out.xml").getroot().iter("testcase")
+    cases = ET.parse(night / "out.xml").getroot().iter("testcase")
     found = {
         case.attrib["name"]: {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
         for case in cases
