@@ -102,13 +102,18 @@ class Containers:
     def _create(self, ctx: Context, app: TargetApp, service: TargetService) -> Box:
         assert app.commit is not None
         use = Use(service.image, app.uuid, service.name, app.commit)
-        box = Box(name_of(app, service.name), use, "created")
+        box = Box(name_of(app, service.name), use, "created", service.setup)
         box.doing = "creating"
         box.waits_reboot = service.requires_reboot
         self.mirror.add_box(box)
         ctx.emit(
             CreateContainer(
-                name=box.name, app=box.app, service=box.service, commit=box.commit, image=box.image
+                name=box.name,
+                app=box.app,
+                service=box.service,
+                commit=box.commit,
+                image=box.image,
+                setup=box.setup,
             )
         )
         return box
@@ -206,10 +211,11 @@ class Containers:
     def in_target(self, app: TargetApp) -> bool:
         """Each service of the release has its container, started, and there is no other one."""
         boxes = self.mirror.of(app.uuid)
-        wanted = {(service.name, service.image) for service in app.services}
+        wanted = {service.name: service for service in app.services}
         return len(boxes) == len(wanted) and all(
             box.commit == app.commit
-            and (box.service, box.image) in wanted
+            and box.service in wanted
+            and box.fits(wanted[box.service])
             and box.doing is None
             and (box.state in ("running", "exited") or box.waits_reboot)
             for box in boxes

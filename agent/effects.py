@@ -56,6 +56,8 @@ class CreateContainer:
     service: str
     commit: str
     image: str
+    setup: str = ""
+    """Digest of environment, labels and composition; ``Container.setup`` gives it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

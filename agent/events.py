@@ -27,6 +27,8 @@ class Container:
     commit: str
     image: str
     state: ContainerState
+    setup: str = ""
+    """As in ``CreateContainer``; empty where it is not known, which is no reason to recreate it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .events import ContainerState, EngineSnapshot
-    from .target import TargetApp
+    from .target import TargetApp, TargetService
 
 Doing = Literal["creating", "starting", "stopping", "removing"]
 
@@ -27,15 +27,31 @@ class Use(NamedTuple):
 class Box:
     """One container, and what the supervisor is doing to it."""
 
-    __slots__ = ("app", "commit", "doing", "image", "name", "service", "state", "waits_reboot")
+    __slots__ = (
+        "app",
+        "commit",
+        "doing",
+        "image",
+        "name",
+        "service",
+        "setup",
+        "state",
+        "waits_reboot",
+    )
 
-    def __init__(self, name: str, use: Use, state: ContainerState) -> None:
+    def __init__(self, name: str, use: Use, state: ContainerState, setup: str = "") -> None:
         self.name = name
+        self.setup = setup
+        """What it was created with, as a digest; empty where that is not known."""
         self.image, self.app, self.service, self.commit = use
         self.state: ContainerState = state
         self.doing: Doing | None = None
         self.waits_reboot = False
         """Created, and may only start after a reboot (``requires-reboot``)."""
+
+    def fits(self, service: TargetService) -> bool:
+        """It is what the target wants of the service, but for the release's name."""
+        return self.image == service.image and self.setup in ("", service.setup)
 
 
 class Mirror:
@@ -57,7 +73,12 @@ class Mirror:
     ) -> None:
         """Read the engine at start; an image without a row is known if the target names it."""
         self.boxes = tuple(
-            Box(found.name, Use(found.image, found.app, found.service, found.commit), found.state)
+            Box(
+                found.name,
+                Use(found.image, found.app, found.service, found.commit),
+                found.state,
+                found.setup,
+            )
             for found in engine.containers
         )
         rows = {row: None for row in known if row.image in engine.images}

@@ -55,8 +55,8 @@ def _service(
     dead = [box for box in boxes if box.state == "dead"]
     if dead:
         return [Step("kill", app.uuid, service, box) for box in dead]
-    new = [box for box in boxes if box.image == service.image]
-    old = [box for box in boxes if box.image != service.image]
+    new = [box for box in boxes if box.fits(service)]
+    old = [box for box in boxes if not box.fits(service)]
     if new and (old or len(new) > 1):
         # what an interrupted hand-over left behind
         return [Step("kill", app.uuid, service, box, locks=True) for box in (*old, *new[:-1])]
@@ -72,7 +72,7 @@ def _service(
 
 
 def _in_place(app: TargetApp, service: TargetService, box: Box, all_here: bool) -> list[Step]:
-    """The right image has a container: perhaps another release's, perhaps not started."""
+    """The right container is there: perhaps another release's, perhaps not started."""
     if box.commit != app.commit:
         if not all_here:
             return [Step("wait", app.uuid, service)]
@@ -91,7 +91,7 @@ def _update(
     *,
     handover_locks: bool,
 ) -> list[Step]:
-    """Another image's container runs: what the strategy says."""
+    """Another image's container runs, or one set up otherwise: what the strategy says."""
     kills = [Step("kill", app.uuid, service, box, locks=True) for box in old]
     if service.strategy in ("kill-then-download", "delete-then-download"):
         return kills

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,9 @@ STRATEGIES: tuple[Strategy, ...] = (
 STRATEGY_LABEL = "io.balena.update.strategy"
 HANDOVER_LABEL = "io.balena.update.handover-timeout"
 REBOOT_LABEL = "io.balena.update.requires-reboot"
+SETUP = ("composition", "environment", "labels")
+"""Of a service in a target state: what its container is created with."""
+SETUP_DIGITS = 16
 OPTIONAL_LABEL = "io.balena.features.optional"
 SHARED_TARGETS = 256
 
@@ -36,6 +40,9 @@ class TargetService:
 
     name: str
     image: str
+    setup: str = ""
+    """Digest of what its container is created with besides the image: environment, labels and
+    composition.  Another one asks for another container (``SUPERVISOR.md §13``)."""
     strategy: Strategy = "download-then-kill"
     handover_timeout_ms: int | None = None
     """``None``: the supervisor's default."""
@@ -116,9 +123,17 @@ def _service(name: str, service: dict[str, Any]) -> TargetService:
     return TargetService(
         name=name,
         image=image,
+        setup=_setup(service),
         strategy=strategy,
         handover_timeout_ms=int(timeout) if timeout.isascii() and timeout.isdigit() else None,
         requires_reboot=labels.get(REBOOT_LABEL) in ("1", "true"),
         requires=requirements_of(service.get("contract")),
         optional=labels.get(OPTIONAL_LABEL) in ("1", "true"),
     )
+
+
+def _setup(service: dict[str, Any]) -> str:
+    """Equal for equal containers: order does not matter, nor whether an empty part is left out."""
+    parts = {part: service[part] for part in SETUP if service.get(part)}
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:SETUP_DIGITS]

@@ -285,6 +285,7 @@ class Board:
                     service=effect.service,
                     commit=effect.commit,
                     image=effect.image,
+                    setup=effect.setup,
                     state="dead" if failed else "created",
                 )
                 self._containers = (*self._containers, new)

@@ -251,6 +251,7 @@ class Toy:
                     service=effect.service,
                     commit=effect.commit,
                     image=effect.image,
+                    setup=effect.setup,
                     state="created",
                 )
                 self._later(100, ContainerChanged(name=effect.name, state="created"))

@@ -91,6 +91,7 @@ class MemoryEngine:
                     service=effect.service,
                     commit=effect.commit,
                     image=effect.image,
+                    setup=effect.setup,
                     state="created",
                 )
                 self._soon(ContainerChanged(name=effect.name, state="created"))

@@ -228,7 +228,7 @@ class ProcessEngine:
 
     def _store(self, box: _Box) -> None:
         known = box.known
-        fields = ("name", "app", "service", "commit", "image", "state")
+        fields = ("name", "app", "service", "commit", "image", "setup", "state")
         write_json(
             self._path(known.name),
             {
@@ -258,16 +258,24 @@ class ProcessEngine:
                 service=effect.service,
                 commit=effect.commit,
                 image=effect.image,
+                setup=effect.setup,
                 state="created",
             ),
             int(service.get("app_id", 0)),
             tuple(command or (sys.executable, "-m", "agent.daemon.workload")),
             {str(name): str(value) for name, value in given.items()},
-            mark=effect.name,
+            mark=self._new_mark(effect.name),
         )
         self._boxes[effect.name] = box
         self._store(box)
         self._soon(ContainerChanged(name=effect.name, state="created"))
+
+    def _new_mark(self, name: str) -> str:
+        """Its name, unless a hand-over's old container was made under that name."""
+        taken = {box.mark for box in self._boxes.values()}
+        while name in taken:
+            name += "+"
+        return name
 
     def _run(self, box: _Box) -> None:
         """Start its process; a command that cannot be run is a crash."""

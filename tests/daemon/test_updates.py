@@ -123,6 +123,68 @@ def test_a_hand_over_keeps_the_old_process_until_the_file_is_there(
         assert not _lived(old)
 
 
+def _variable(fleet: Fleet, name: str, value: str) -> None:
+    body = {"application": fleet.id, "name": name, "value": value}
+    fleet.stub.post("application_environment_variable", body)
+
+
+def _environment(pid: int) -> set[str]:
+    return set(Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"))
+
+
+def test_a_changed_variable_reaches_a_new_process_of_the_same_image(
+    stub: Stub, tmp_path: Path
+) -> None:
+    fleet = stub.fleet("variable")
+    with agent(config_file(tmp_path, stub, fleet)) as found:
+        old = until(lambda: _runs(found, OLD))
+        locks = _lock_folder(found, fleet)
+        until(lambda: found.state["current_commits"])
+        (locks / "updates.lock").touch()
+        _variable(fleet, "COLOUR", "green")
+        _update(found)
+        assert _lived(old)
+        (locks / "updates.lock").unlink()
+        new = until(lambda: (pid := _runs(found, OLD)) != old and pid)
+        assert "COLOUR=green" in _environment(new)
+        assert not _lived(old)
+    assert not _lived(new)
+
+
+def test_both_ends_of_a_hand_over_to_the_same_release_outlive_a_killed_agent(
+    stub: Stub, tmp_path: Path
+) -> None:
+    fleet = stub.fleet("same-release")
+    labels = {
+        "io.balena.update.strategy": "hand-over",
+        "io.balena.update.handover-timeout": "600000",
+    }
+    _release(fleet, NEW, labels)
+    config = config_file(tmp_path, stub, fleet)
+
+    def pids(found: Agent) -> list[int]:
+        folder = found.config.parent / "fieldbeat" / "containers"
+        boxes = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        return [box["process"][0] for box in boxes if box["process"]]
+
+    with agent(config) as found:
+        old = until(lambda: _runs(found, NEW))
+        _variable(fleet, "COLOUR", "green")
+        _update(found)
+        both = until(lambda: seen if len(seen := pids(found)) == 2 else None)
+        found.process.kill()
+        found.process.wait()
+    assert old in both
+    assert all(_lived(pid) for pid in both)
+    with agent(config) as found:
+        # what an interrupted hand-over left goes
+        (new,) = until(lambda: seen if len(seen := pids(found)) == 1 else None)
+        assert {old, new} == set(both)
+        until(lambda: not _lived(old))
+        assert "COLOUR=green" in _environment(new)
+    assert not _lived(new)
+
+
 def _by_touch(path: Path) -> None:
     path.touch()
 

@@ -354,3 +354,137 @@ def test_a_target_that_makes_no_sense_is_noted_and_changes_nothing(broken: dict[
     toy.run_until(toy.now_ms + 60_000)
     assert toy.running() == {"main": "r1"}
     assert any("could not move" in effect.text for _, effect in toy.of(do.Note))
+
+
+def changed(toy: Toy, commit: str = "r1", **labels: str) -> list[str]:
+    """Give the running service another variable; effects of the engine since."""
+    assert isinstance(toy.cloud, ToyCloud)
+    part = {**service("main", "r1", **labels), "environment": {"COLOUR": "green"}}
+    toy.cloud.part = target(commit, {"main": part})
+    before = len(toy.log)
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 120_000)
+    return words(toy, before)
+
+
+RECREATED = [
+    "TakeLocks",
+    "StopContainer main_7_r1",
+    "RemoveContainer main_7_r1",
+    f"CreateContainer {OLD}",
+    "StartContainer main_7_r1",
+    "ReleaseLocks",
+]
+
+
+@pytest.mark.parametrize(
+    "strategy", ["download-then-kill", "kill-then-download", "delete-then-download"]
+)
+def test_a_changed_variable_recreates_the_container_from_the_image_that_is_there(
+    strategy: str,
+) -> None:
+    assert changed(running_r1(), **{STRATEGY: strategy}) == RECREATED
+
+
+def test_a_changed_label_recreates_the_container_too() -> None:
+    assert update(running_r1(), "r1", **{"io.balena.features.supervisor-api": "1"}) == RECREATED
+
+
+def test_a_service_with_another_variable_is_left_alone_once_it_runs() -> None:
+    toy = running_r1()
+    changed(toy)
+    before = len(toy.log)
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 60_000)
+    assert words(toy, before) == []
+    toy.restart()
+    toy.run_until(toy.now_ms + 60_000)
+    assert words(toy, before) == [], "a restarted supervisor knows what the container was made with"
+
+
+def test_a_variable_that_changed_while_the_supervisor_was_away_recreates_the_container() -> None:
+    toy = running_r1()
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.part = target("r1", {"main": {**service("main", "r1"), "environment": {"A": "1"}}})
+    before = len(toy.log)
+    toy.restart()
+    toy.run_until(toy.now_ms + 60_000)
+    assert words(toy, before) == RECREATED
+
+
+def test_an_empty_environment_is_no_other_than_a_missing_one() -> None:
+    toy = running_r1()
+    assert isinstance(toy.cloud, ToyCloud)
+    part = {**service("main", "r1"), "environment": {}, "composition": {}}
+    toy.cloud.part = target("r1", {"main": part})
+    before = len(toy.log)
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 60_000)
+    assert words(toy, before) == []
+
+
+def test_a_container_of_unknown_making_is_kept() -> None:
+    toy = running_r1()
+    toy.containers = {name: replace(box, setup="") for name, box in toy.containers.items()}
+    before = len(toy.log)
+    toy.restart()
+    toy.run_until(toy.now_ms + 60_000)
+    assert words(toy, before) == []
+
+
+def test_a_changed_variable_waits_for_the_update_lock_and_nothing_is_said_of_it() -> None:
+    toy = running_r1()
+    toy.user_locks.add("main")
+    reports = len(toy.reports())
+    began_ms = toy.now_ms
+    assert set(changed(toy)) == {"TakeLocks"}
+    tries = [at_ms - began_ms for at_ms, _ in toy.of(do.TakeLocks) if at_ms >= began_ms]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert gaps == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
+    assert toy.reports()[reports:] == [], "the service is Running and the release done, as before"
+    toy.user_locks.clear()
+    toy.run_until(toy.now_ms + 120_000)
+    assert toy.running() == {"main": "r1"}
+    assert toy.of(do.CreateContainer)[-1][0] > began_ms
+
+
+def test_a_changed_variable_is_shown_as_the_container_goes_and_comes() -> None:
+    toy = running_r1(AgentConfig(initial_config={}, report_gap_ms=0))
+    before = len(toy.apps())
+    changed(toy)
+    seen = [
+        (
+            app["releases"]["r1"]["services"]["main"]["status"],
+            app["releases"]["r1"]["update_status"],
+        )
+        for _, app in toy.apps()[before:]
+    ]
+    assert seen == [
+        ("Stopping", "done"),
+        ("Downloaded", "downloaded"),
+        ("Installing", "applying changes"),
+        ("Starting", "done"),
+        ("Running", "done"),
+    ]
+    assert {app.get("release_uuid") for _, app in toy.apps()[before:]} == {"r1"}
+
+
+def test_a_changed_variable_hands_over_where_the_service_says_so() -> None:
+    toy = running_r1()
+    assert changed(toy, **HAND_OVER) == [
+        "TakeLocks",
+        "RelabelContainer main_7_r1",
+        f"CreateContainer {OLD}",
+        "StartContainer main_7_r1",
+        "StopContainer old_main_7_r1",
+        "RemoveContainer old_main_7_r1",
+        "ReleaseLocks",
+    ]
+    assert list(toy.containers) == ["main_7_r1"]
+
+
+def test_the_same_image_with_another_variable_in_another_release_is_recreated() -> None:
+    toy = running_r1()
+    found = changed(toy, "r2")
+    assert found == [*RECREATED[:4], "StartContainer main_7_r2", "ReleaseLocks"]
+    assert toy.running() == {"main": "r2"}
