@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +13,31 @@ from .messages import Response
 _JSON = MappingProxyType({"content-type": "application/json; charset=utf-8"})
 _TEXT = MappingProxyType({"content-type": "text/plain; charset=utf-8"})
 _HTML = MappingProxyType({"content-type": "text/html; charset=utf-8"})
+
+_ETAG_DIGITS = 27
+"""Of the 28 that a SHA-1 has in base 64: without the padding."""
+
+
+def compact(value: Any) -> str:
+    """JSON as it is sent: no blanks, no escapes that UTF-8 does not need."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict)
+
+
+def etag_of(body: bytes) -> str:
+    """The weak ETag of a body, as recorded: its length in hexadecimal digits and its SHA-1."""
+    digest = hashlib.sha1(body, usedforsecurity=False).digest()
+    return f'W/"{len(body):x}-{base64.b64encode(digest).decode()[:_ETAG_DIGITS]}"'
+
+
+def is_fresh(known: str | None, etag: str) -> bool:
+    """Whether ``If-None-Match`` names this ETag: one of a list, weak or not, or ``*``."""
+    if known is None:
+        return False
+    if known in (etag, "*"):
+        return True
+    bare = etag.removeprefix("W/")
+    return any(part.strip().removeprefix("W/") == bare for part in known.split(","))
+
 
 OK = Response(status=200)
 NO_CONTENT = Response(status=204)

@@ -13,6 +13,7 @@ from .answers import (
     OK,
     UNAUTHORIZED,
     Refusal,
+    is_fresh,
     json_answer,
     json_string,
     plain,
@@ -105,19 +106,16 @@ def _get_state(state: State, request: Request, uuid: str, version: str, *, now_m
     else:
         etag = target_state.etag_v2(device, settings)
     headers = {"etag": etag}
-    if _matches(request, etag):
+    if is_fresh(request.headers.get("if-none-match"), etag):
         return Response(status=304, headers=headers)
     if request.method == "HEAD":
-        return Response(status=200, headers=headers)
+        length = int(etag.partition("-")[0].removeprefix('W/"'), 16)
+        kind = "application/json; charset=utf-8"
+        return Response(
+            status=200, headers={**headers, "content-type": kind, "content-length": str(length)}
+        )
     build = target_state.body_v3 if version == "v3" else target_state.body_v2
     return Response(status=200, body=build(device, settings), headers=headers)
-
-
-def _matches(request: Request, etag: str) -> bool:
-    known = request.headers.get("if-none-match")
-    if known is None:
-        return False
-    return known == etag or etag in (part.strip() for part in known.split(","))
 
 
 def _get_fleet_state(state: State, request: Request, uuid: str, *, now_ms: int) -> Response:
@@ -129,7 +127,7 @@ def _get_fleet_state(state: State, request: Request, uuid: str, *, now_ms: int) 
         return UNAUTHORIZED
     etag = target_state.fleet_etag(fleet, state.settings)
     headers = {"etag": etag}
-    if _matches(request, etag):
+    if is_fresh(request.headers.get("if-none-match"), etag):
         return Response(status=304, headers=headers)
     return Response(
         status=200, body=target_state.fleet_body(fleet, state.settings), headers=headers

@@ -6,10 +6,9 @@ the configuration where a device has no variables of its own.  Nobody may change
 
 from __future__ import annotations
 
-import json
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .answers import compact, etag_of
 from .model import NO_ENVIRONMENT
 from .variables import config_of, effective
 
@@ -18,40 +17,40 @@ if TYPE_CHECKING:
     from .model import Device, Environment, Fleet, Release
     from .settings import CloudSettings
 
-_DIGEST_BYTES = 12
 _CONFIG = -1
 SHARED_MAX = 4_096
 """Parts a fleet keeps; beyond it they are made anew."""
 
 
 class _Part(NamedTuple):
-    """A part of a body and its digest."""
+    """A part of a body, and the JSON it is sent as: ETags are made of what is sent."""
 
     value: dict[str, Any]
-    digest: str
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
-    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    text: str
 
 
 def _part(value: dict[str, Any]) -> _Part:
-    return _Part(value, _digest(value))
+    return _Part(value, compact(value))
+
+
+def _etag_v3(uuid: str, name: str, apps: _Part, config: _Part) -> str:
+    text = (
+        f'{{{compact(uuid)}:{{"name":{compact(name)},"apps":{apps.text},"config":{config.text}}}}}'
+    )
+    return etag_of(text.encode())
 
 
 def etag_v3(device: Device, settings: CloudSettings) -> str:
     """The ETag of a device's v3 target state; made once until the target changes."""
     if device.etag is None:
-        apps = _device_apps(device, "v3")
-        config = _config(device, settings)
-        device.etag = f'W/"{_digest([device.name, apps.digest, config.digest])}"'
+        apps, config = _device_apps(device, "v3"), _config(device, settings)
+        device.etag = _etag_v3(device.uuid, device.name, apps, config)
     return device.etag
 
 
 def etag_v2(device: Device, settings: CloudSettings) -> str:
-    """The same for v2, which is another view of the same target."""
-    return f'{etag_v3(device, settings)[:-1]}-v2"'
+    """The same for v2, made anew each time: supervisors no longer ask for it."""
+    return etag_of(compact(body_v2(device, settings)).encode())
 
 
 def body_v3(device: Device, settings: CloudSettings) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def fleet_body(fleet: Fleet, settings: CloudSettings) -> dict[str, Any]:
 def fleet_etag(fleet: Fleet, settings: CloudSettings) -> str:
     """The ETag of ``fleet_body``."""
     apps, config = _apps(fleet, fleet.tracks, "v3"), _fleet_config(fleet, settings)
-    return f'W/"{_digest([fleet.name, apps.digest, config.digest])}"'
+    return _etag_v3(fleet.uuid, fleet.name, apps, config)
 
 
 # --- parts --------------------------------------------------------------------------------------

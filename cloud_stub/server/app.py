@@ -32,7 +32,7 @@ from .resource_api import ResourceApi
 from .routes import routes
 from .site import BoundedSite
 from .vpn_services import VpnServices
-from .wire import BODY_MAX, PATIENCE_S, Answer, empty, page, query_of
+from .wire import BODY_MAX, PATIENCE_S, Answer, as_the_api, empty, page, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +50,8 @@ _log = logging.getLogger("fieldbeat.cloud")
 _T = TypeVar("_T")
 SHUTDOWN_S = 5.0
 VPN_INSTANCES, INSTANCES_KEPT = "vpn_instances", 64
+OURS = ("/fieldbeat/", "/healthz", "/metrics", "/v2/")
+"""Paths of routes that the real API has not, or not like this: a registry's."""
 DEFAULT_EMAIL = "admin@fieldbeat.local"
 
 
@@ -291,6 +293,7 @@ class Server:
 
     def _guarded(self, route: str, handler: Handler) -> Handler:
         """A handler whose refusals become answers and that is counted."""
+        ours = route.startswith(OURS)
         loop_time = asyncio.get_running_loop().time
 
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -311,6 +314,8 @@ class Server:
             except Exception:
                 _log.exception("%s %s failed", request.method, request.path)
                 response = page(500, "Internal Server Error")
+            if not ours:
+                response = as_the_api(request, response)
             self.metrics.answered(route, response.status, loop_time() - began_s)
             return response
 
@@ -322,11 +327,12 @@ class Server:
 
         async def quick(request: web.Request) -> web.StreamResponse:
             try:
-                return await handler(request)
+                response: web.StreamResponse = await handler(request)
             except Answer as answer:
-                return answer.response
+                response = answer.response
             except StoreError as error:
-                return page(503, str(error))
+                response = page(503, str(error))
+            return response if response.status == 304 else as_the_api(request, response)
 
         return quick
 

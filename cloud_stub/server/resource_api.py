@@ -13,7 +13,7 @@ from .. import messages as core
 from ..columns import COLUMNS
 from ..store.changes import Changes, Conflict, Forbidden
 from ..store.odata_text import BadQuery, Options, parse_key, parse_options
-from ..store.read import Reader
+from ..store.read import OtherProfile, Reader
 from ..store.release_rows import service_installs
 from ..store.resources import ALIASES, RESOURCES, TABLES
 from ..store.values import columns_of
@@ -43,11 +43,15 @@ class ResourceApi:
         """From the commit of a change until the core knows of it."""
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Any method on ``/<version>/<resource>``.
+        """Any method on ``/<version>/<resource>``; no answer of it may be kept by a cache."""
+        try:
+            response = await self._handle(request)
+        except Answer as answer:
+            response = answer.response
+        response.headers.update(NO_CACHE)
+        return response
 
-        Raises:
-            Answer: it is refused.
-        """
+    async def _handle(self, request: web.Request) -> web.Response:
         caller = self._server.caller(request)
         version = request.match_info["version"]
         tail = unquote(request.match_info["tail"])
@@ -65,6 +69,8 @@ class ResourceApi:
             raise Answer(refused(409, str(error))) from None
         except Forbidden:
             raise Answer(empty(401)) from None
+        except OtherProfile:
+            raise Answer(empty(500)) from None
 
     async def _by_core(
         self, request: web.Request, caller: Caller, tail: str
@@ -93,6 +99,8 @@ class ResourceApi:
             table = TABLES["service_instance"]
             self._server.store.execute(sa.insert(table).values(id=number, **stamps))
             await self._server.store.committed()
+            place = f"/{request.match_info['version']}/{tail}(@id)?@id={number}"
+            return json_response(response.body, 201, {"location": place})
         return to_web(response)
 
     async def _answer(
@@ -111,11 +119,12 @@ class ResourceApi:
         if name in ("service_install", "device_service_environment_variable"):
             await self._install_services()
         if request.method == "GET":
-            rows = await self._read(access, name, key, options, count=count)
+            bare = version == "resin"
+            rows = await self._read(access, name, key, options, count=count, unversioned=bare)
             if old_pins and isinstance(rows, list):
                 rows = [_renamed(row) for row in rows]
             self._spoke(caller)
-            return json_response({"d": rows}, headers=NO_CACHE)
+            return json_response({"d": rows})
         body = await body_of(request) if request.method != "DELETE" else None
         if old_pins and isinstance(body, dict) and _OLD_PIN in body:
             body = {**body, _PIN: body[_OLD_PIN]}
@@ -137,9 +146,11 @@ class ResourceApi:
         options: Options,
         *,
         count: bool,
+        unversioned: bool = False,
     ) -> Any:
         async with self._server.store.reading() as connection:
-            reader = Reader(connection, access, self._server.settings.profile)
+            profile = self._server.settings.profile
+            reader = Reader(connection, access, profile, unversioned=unversioned)
             if count:
                 return await reader.count(name, options)
             return await reader.rows(name, options, key)
@@ -168,14 +179,14 @@ class ResourceApi:
             )
             made = rows[0] if rows else {"id": number}
             place = f"/{version}/{name}(@id)?@id={number}"
-            return json_response(made, 201, {"location": place, **NO_CACHE})
+            return json_response(made, 201, {"location": place})
         if key is None and options.where is None and options.top is None:
             raise BadQuery("a change of every row there is must say so with $filter")
         done = await self.change(access, name, key, options, body, delete=method == "DELETE")
         if not done and method == "PUT" and key is not None:
             await self.create(access, name, {**key, **body})
-            return empty(201, **NO_CACHE)
-        return empty(200, **NO_CACHE)
+            return empty(201)
+        return empty(200)
 
     async def create(self, access: Access, name: str, body: Any) -> int:
         """A new row; its id.

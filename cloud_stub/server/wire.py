@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from ..answers import compact, etag_of, is_fresh
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,8 +35,9 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+_PAGE_MARK = "Content-Security-Policy"
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'",
+    _PAGE_MARK: "default-src 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -66,7 +69,7 @@ def json_response(
 
 def dumps(value: Any) -> bytes:
     """Compact JSON in UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict).encode()
+    return compact(value).encode()
 
 
 def empty(status: int, **headers: str) -> web.Response:
@@ -89,6 +92,28 @@ def to_web(response: Response) -> web.Response:
         return web.Response(status=response.status, body=body.encode(), headers=headers)
     headers.setdefault("content-type", "application/json; charset=utf-8")
     return web.Response(status=response.status, body=dumps(body), headers=headers)
+
+
+def as_the_api(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """What the real API's web framework adds: an ETag to a body, 304 to who knows it already.
+
+    Pages of errors have none.  (Its empty answers are chunked, ours have a length of 0: the same
+    to a client.)
+    """
+    if type(response) is not web.Response:
+        return response
+    body, headers = response.body, response.headers
+    if not isinstance(body, bytes | bytearray) or _PAGE_MARK in headers:
+        return response
+    etag = headers.get("ETag")
+    if etag is None:
+        headers["ETag"] = etag = etag_of(bytes(body))
+    if request.method in ("GET", "HEAD") and response.status == 200:
+        known = request.headers.get("If-None-Match")
+        if is_fresh(known, etag) and "no-cache" not in request.headers.get("Cache-Control", ""):
+            kept = {name: headers[name] for name in ("ETag", "Cache-Control") if name in headers}
+            return web.Response(status=304, headers=kept)
+    return response
 
 
 def query_of(request: web.Request) -> dict[str, str]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ROWS_MAX = 50_000
 """More rows than this are not given at once; ``$top`` and ``$skip`` page."""
+UNVERSIONED = frozenset(("is_frozen",))
+"""What every profile shows under ``/resin`` (``WIRE.md`` §6)."""
 _CHUNK = 5_000
 """Bound parameters of one statement, below every database's limit."""
 Row = dict[str, Any]
@@ -49,6 +51,10 @@ def shown(item: Field, value: Any) -> Any:
             return {"__id": value} if item.name in ("actor", "is_of__actor") else value
 
 
+class OtherProfile(Exception):  # noqa: N818  # it is the client's mistake
+    """A field was asked for that this profile's API has not: the real one answers 500."""
+
+
 class Reader:
     """Answers queries on one connection for one caller."""
 
@@ -57,10 +63,13 @@ class Reader:
         connection: AsyncConnection,
         access: Callable[[Place], sa.ColumnElement[bool] | None],
         profile: str,
+        *,
+        unversioned: bool = False,
     ) -> None:
         self._connection = connection
         self._access = access
         self._profile = profile
+        self._extra = UNVERSIONED if unversioned else frozenset()
         self._filter = Filter(access)
 
     # --- statements ------------------------------------------------------------------------------
@@ -149,7 +158,10 @@ class Reader:
         found = []
         for name in options.select:
             if name in resource.by_name:
-                found.append(field_of(resource, name))
+                item = field_of(resource, name)
+                if item.only not in (None, self._profile) and name not in self._extra:
+                    raise OtherProfile
+                found.append(item)
             elif name not in options.expand and name not in NAVIGATIONS[resource.name]:
                 raise BadQuery(f"{resource.name} has no field {name[:60]!r}")
         return found

@@ -54,6 +54,39 @@ def test_an_unchanged_target_is_an_empty_304_and_a_heartbeat(device: Device) -> 
     assert (answer.status, answer.raw, answer.headers["etag"]) == (304, b"", etag)
 
 
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("{etag}", 304),
+        ('W/"1-x", {etag}', 304),
+        ("{bare}", 304),
+        ("*", 304),
+        ('W/"1-x"', 200),
+        ("", 200),
+    ],
+)
+@pytest.mark.parametrize("path", [f"/device/v3/{UUID}/state", f"/v7/device(uuid='{UUID}')"])
+def test_an_etag_is_known_alone_in_a_list_and_without_its_weakness(
+    stub: Stub, device: Device, path: str, known: str, status: int
+) -> None:
+    device.poll()
+    etag = stub.ask("GET", path).headers["etag"]
+    shown = known.format(etag=etag, bare=etag.removeprefix("W/"))
+    answer = stub.ask("GET", path, headers={"If-None-Match": shown})
+    assert answer.status == status
+    assert (answer.raw == b"") == (status == 304)
+    assert answer.headers["etag"] == etag
+
+
+def test_a_head_has_the_headers_of_the_get(stub: Stub, device: Device) -> None:
+    path = f"/device/v3/{UUID}/state"
+    got = stub.ask("GET", path, key=device.key)
+    head = stub.ask("HEAD", path, key=device.key)
+    assert head.raw == b""
+    for name in ("content-type", "content-length", "etag"):
+        assert head.headers[name] == got.headers[name]
+
+
 def test_head_answers_without_a_body_and_counts_as_a_heartbeat(stub: Stub, device: Device) -> None:
     answer = stub.ask("HEAD", f"/device/v3/{UUID}/state", key=device.key)
     assert (answer.status, answer.raw) == (200, b"")
