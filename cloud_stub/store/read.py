@@ -139,6 +139,7 @@ class Reader:
         fields = self._selected(resource, options)
         shaped: list[Row] = [{} for _ in rows]
         for name, inner in options.expand.items():
+            self._is_here(resource.by_name.get(name))
             related = await self._expand(resource, name, rows, inner)
             for row, values in zip(shaped, related, strict=True):
                 row[name] = values
@@ -159,12 +160,16 @@ class Reader:
         for name in options.select:
             if name in resource.by_name:
                 item = field_of(resource, name)
-                if item.only not in (None, self._profile) and name not in self._extra:
-                    raise OtherProfile
+                self._is_here(item)
                 found.append(item)
             elif name not in options.expand and name not in NAVIGATIONS[resource.name]:
                 raise BadQuery(f"{resource.name} has no field {name[:60]!r}")
         return found
+
+    def _is_here(self, item: Field | None) -> None:
+        if item is None or item.only in (None, self._profile) or item.name in self._extra:
+            return
+        raise OtherProfile
 
     async def _expand(
         self, resource: Resource, name: str, rows: Sequence[Any], options: Options
