@@ -18,6 +18,7 @@ from ..store.load import Loader
 from ..store.own_tables import SETTINGS
 from ..store.resources import TABLES
 from .accounts import Attempts, Sessions, new_key, sealer
+from .client_api import ClientApi
 from .desk import Desk
 from .device_api import DeviceApi
 from .faults import Injector
@@ -32,7 +33,7 @@ from .resource_api import ResourceApi
 from .routes import routes
 from .site import BoundedSite
 from .vpn_services import VpnServices
-from .wire import BODY_MAX, PATIENCE_S, Answer, as_the_api, empty, page, query_of
+from .wire import BODY_MAX, OURS, PATIENCE_S, Answer, as_the_api, empty, page, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,8 +51,6 @@ _log = logging.getLogger("fieldbeat.cloud")
 _T = TypeVar("_T")
 SHUTDOWN_S = 5.0
 VPN_INSTANCES, INSTANCES_KEPT = "vpn_instances", 64
-OURS = ("/fieldbeat/", "/healthz", "/metrics", "/v2/")
-"""Paths of routes that the real API has not, or not like this: a registry's."""
 DEFAULT_EMAIL = "admin@fieldbeat.local"
 
 
@@ -72,6 +71,7 @@ class Server:
         self.metrics = Metrics(self)
         self.devices = DeviceApi(self)
         self.keys = KeysApi(self)
+        self.clients = ClientApi(self)
         self.resources = ResourceApi(self)
         self.follow = FollowApi(self)
         self.images = RegistryApi(self)

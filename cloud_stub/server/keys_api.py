@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from aiohttp import web
 
-from ..device_types import DEVICE_TYPES
 from ..store.odata_text import BadQuery
 from ..store.query import instant_ms, place
 from ..store.resources import TABLES
@@ -212,7 +211,7 @@ class KeysApi:
         caller = self._server.caller(request)
         number = request.match_info["number"]
         if caller.kind == "user":
-            await self._reachable(caller, "device", int(number))
+            await self.reachable(caller, "device", int(number))
         body = await body_of(request)
         if isinstance(body, dict) and not body.get("apiKey"):
             body = {**body, "apiKey": new_key()}
@@ -226,7 +225,7 @@ class KeysApi:
         )
         return to_web(response)
 
-    async def _reachable(self, caller: Caller, name: str, number: int) -> dict[str, Any]:
+    async def reachable(self, caller: Caller, name: str, number: int) -> dict[str, Any]:
         """The row, if the caller may change it.
 
         Raises:
@@ -246,6 +245,14 @@ class KeysApi:
         return dict(row)
 
     async def _make(self, request: web.Request, kind: str, number: int, body: Any) -> web.Response:
+        return json_response(await self.new(request, kind, number, body))
+
+    async def new(self, request: web.Request, kind: str, number: int, body: Any) -> str:
+        """A new key of a fleet, device or person that the caller may change.
+
+        Raises:
+            Answer: it may not, or the body is wrong.
+        """
         given = body if isinstance(body, dict) else {}
         name, about = given.get("name"), given.get("description")
         for text in (name, about):
@@ -254,7 +261,7 @@ class KeysApi:
         until_ms = self._end(given)
         caller = self._server.caller(request)
         owner = {"provisioning": "application", "device": "device", "user": "user"}[kind]
-        row = await self._reachable(caller, owner, number)
+        row = await self.reachable(caller, owner, number)
         server, key = self._server, new_key()
         sealed, now_ms = server.desk.seal(key), server.desk.now_ms()
         async with server.store.writing() as connection:
@@ -280,7 +287,7 @@ class KeysApi:
                 row["uuid"],
                 expires_at_ms=until_ms,
             )
-        return json_response(key)
+        return key
 
     def _end(self, given: dict[str, Any]) -> int | None:
         text = given.get("expiryDate")
@@ -293,35 +300,3 @@ class KeysApi:
         if until_ms is None or until_ms <= self._server.desk.now_ms():
             raise Answer(refused(400, "expiryDate must be a date to come"))
         return until_ms
-
-    # --- what clients ask besides ----------------------------------------------------------------
-
-    async def device_types(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """``GET /device-types/v1``."""
-        return json_response(
-            [
-                {"slug": slug, "name": kind.name, "arch": kind.architecture, "state": "RELEASED"}
-                for slug, kind in DEVICE_TYPES.items()
-            ]
-        )
-
-    async def config(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """``GET /config``: what clients are told of this cloud."""
-        types = [{"slug": slug, "name": kind.name} for slug, kind in DEVICE_TYPES.items()]
-        host = self._server.registry
-        return json_response(
-            {
-                "deployment": None,
-                "deviceUrlsBase": f"devices.{host}",
-                "adminUrl": f"admin.{host}",
-                "gitServerUrl": f"git.{host}",
-                "ga": None,
-                "mixpanelToken": "",
-                "deviceTypes": types,
-            }
-        )
-
-    async def os_config(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """``GET /os/v1/config``: what ``os-config`` applies on a host (nothing to change here)."""
-        services = {"openvpn": {"config": ""}, "ssh": {"authorized_keys": ""}}
-        return json_response({"services": services, "schema_version": "1.0.0"})

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from .people import Caller
 
 NO_CACHE = {"Cache-Control": "no-cache"}
+NOT_KEPT = frozenset(
+    (
+        *("team", "team_membership", "team_application_access", "user_application_membership"),
+        *("invitee__is_invited_to__application", "invitee__is_invited_to__organization"),
+        *("credit_bundle", "user__has__public_key", "organization_credit_notification"),
+    )
+)
+"""Resources of balenaCloud that clients list and this stub has none of: always empty."""
 _OLD_PIN, _PIN = "should_be_running__release", "is_pinned_on__release"
 
 
@@ -110,6 +118,8 @@ class ResourceApi:
         count = tail.endswith("/$count")
         name, key = parse_key(tail.removesuffix("/$count"), query)
         name = ALIASES.get(name, name)
+        if name in NOT_KEPT and request.method == "GET":
+            return json_response({"d": 0 if count else []})
         if name not in RESOURCES:
             raise Answer(empty(404))
         old_pins = version == "v6" and name == "device"

@@ -140,7 +140,7 @@ def _of_cloudlink(server: Server) -> list[Route]:
 
 
 def _of_accounts(server: Server) -> list[Route]:
-    keys, devices = server.keys, server.devices
+    keys, clients, devices = server.keys, server.clients, server.devices
     return [
         Route(
             "POST",
@@ -153,8 +153,10 @@ def _of_accounts(server: Server) -> list[Route]:
         Route("GET", "/whoami", keys.refresh, "A new token for a session", (200, 401)),
         Route("GET", "/actor/v1/whoami", keys.whoami, "Whose credential this is", (200, 401)),
         Route("GET", "/user/v1/whoami", keys.user, "Which person this is", (200, 401)),
-        Route("POST", "/api-key/v1/", keys.make, "A key", (200, 401), body=True),
-        Route("POST", "/api-key/v1", keys.make, "A key", (200, 401), body=True),
+        *(
+            Route("POST", path, keys.make, "A key", (200, 401), body=True)
+            for path in ("/api-key/v1/", "/api-key/v1", "/api-key/v2/", "/api-key/v2")
+        ),
         Route(
             "POST",
             "/api-key/user/full",
@@ -179,9 +181,18 @@ def _of_accounts(server: Server) -> list[Route]:
             (200, 401, 409),
             body=True,
         ),
-        Route("GET", "/config", keys.config, "What clients are told of this cloud"),
-        Route("GET", "/device-types/v1", keys.device_types, "The device types"),
-        Route("GET", "/os/v1/config", keys.os_config, "Configuration of host services"),
+        Route("GET", "/config", clients.config, "What clients are told of this cloud"),
+        Route("GET", "/config/vars", clients.variables, "Which names variables may have"),
+        Route(
+            "POST",
+            "/download-config",
+            clients.download_config,
+            "The config.json of a new device",
+            (200, 401, 404),
+            body=True,
+        ),
+        Route("GET", "/device-types/v1", clients.device_types, "The device types"),
+        Route("GET", "/os/v1/config", clients.os_config, "Configuration of host services"),
         Route("GET", "/ping", devices.plain, "OK"),
         Route("GET", "/connectivity-check", devices.plain, "Nothing", (204,)),
     ]

@@ -35,6 +35,8 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+OURS = ("/fieldbeat/", "/healthz", "/metrics", "/v2/")
+"""Paths of routes that the real API has not, or not like this: a registry's."""
 _PAGE_MARK = "Content-Security-Policy"
 _PAGE_HEADERS = {
     _PAGE_MARK: "default-src 'none'",

@@ -23,6 +23,8 @@ COUNT = "_fieldbeat_count"
 MAX_TEXT = 20_000
 MAX_DEPTH = 8
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
+_LIST_OF_ONE = re.compile(r"(\bin\s*\(\s*(?:'(?:[^']|'')*'|[^,()']+))\s*\)|'(?:[^']|'')*'")
+"""A list of one, which the grammar wants with a comma; or a text, to be left alone."""
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\((.*)\))?", re.DOTALL)
 _PART = re.compile(r"\s*(@?[A-Za-z_]\w*)\s*=\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+")
@@ -71,6 +73,7 @@ def split(text: str, separator: str) -> Iterator[str]:
 
 def _outside_quotes(text: str) -> str:
     """Forms of PineJS that the library's grammar lacks, outside of strings."""
+    text = _LIST_OF_ONE.sub(lambda found: f"{found[1]},)" if found[1] else found[0], text)
     parts, at = [], 0
     for found in _QUOTED.finditer(text):
         parts += [_adapted(text[at : found.start()]), found.group()]
