@@ -47,6 +47,7 @@ class AgentConfig:
     arch: str = "aarch64"
     mac_address: str = "02:00:00:00:00:01"
     ip_address: str = "192.168.1.2"
+    """Blank: the board has none, and reports none."""
     kernel_version: str = "6.1.0"
     l4t_version: str | None = None
     quirks: frozenset[Quirk] = DOCUMENTED

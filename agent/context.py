@@ -59,10 +59,15 @@ class Context:
         key: str | None,
         timeout_ms: int | None = None,
         etag: str | None = None,
+        more_headers: Mapping[str, str] | None = None,
     ) -> int:
         """Send a request with ``key``; the number its answer will carry."""
         self.requests += 1
-        headers: dict[str, str] = {"user-agent": self.user_agent, "accept": "application/json"}
+        headers: dict[str, str] = {
+            "user-agent": self.user_agent,
+            "accept": "application/json",
+            **(more_headers or {}),
+        }
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
         if body is not None:

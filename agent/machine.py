@@ -144,8 +144,7 @@ class Agent:
     def _apps(self) -> Mapping[str, Any] | None:
         if local_mode(self.ctx.applied):
             return None
-        last = self.report.last
-        return self.update.report(self.ctx, (last.apps if last else None) or {})
+        return self.update.report(self.ctx)
 
     def _due(self, *, now_ms: int) -> None:
         ctx = self.ctx

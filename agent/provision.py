@@ -19,6 +19,8 @@ Step = Literal["register", "find", "find as fleet", "exchange", "first state", "
 CREATED = 201
 OK = 200
 CONFLICT = 409
+_OTHER_CLIENT = {"accept": "*/*", "accept-language": "*", "sec-fetch-mode": "cors"}
+"""The real one tells its configuration through another HTTP client (recording d1)."""
 
 
 def provisioned(ctx: Context) -> bool:
@@ -126,6 +128,7 @@ class Provision:
                 "name": f"RESIN_{name}",
             },
             key=ctx.persisted.device_api_key,
+            more_headers=_OTHER_CLIENT,
         )
 
     # --- answers ---------------------------------------------------------------------------------

@@ -51,12 +51,11 @@ def fixed_fields(config: AgentConfig) -> Mapping[str, Any]:
 def _fixed(
     os_version: str, os_variant: str, mac_address: str, ip_address: str, supervisor_version: str
 ) -> Mapping[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "api_port": API_PORT,
         "os_version": os_version,
         "os_variant": os_variant,
         "mac_address": mac_address,
-        "ip_address": ip_address,
         "supervisor_version": supervisor_version,
         "provisioning_progress": None,
         "provisioning_state": "",
@@ -64,6 +63,9 @@ def _fixed(
         "logs_channel": None,
         "is_undervolted": False,
     }
+    if ip_address:  # a board without a network has none to tell
+        found["ip_address"] = ip_address
+    return found
 
 
 class Sent(NamedTuple):

@@ -357,16 +357,10 @@ class Update:
 
     # --- report ----------------------------------------------------------------------------------
 
-    def report(self, ctx: Context, last: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``apps`` of the state report; ``last`` are those of the last report that arrived."""
+    def report(self, ctx: Context) -> Mapping[str, Any]:
+        """``apps`` of the state report."""
         settled = ctx.persisted.current_commits
-        if Quirk.RELEASE_UUID_ONE_REPORT_LATE in ctx.config.quirks:
-            settled = {
-                app: commit
-                for app, current in settled.items()
-                if (commit := _late(last.get(app), current)) is not None
-            }
-        else:
+        if Quirk.RELEASE_UUID_AFTER_SETTLING not in ctx.config.quirks:
             reached = {
                 app.uuid: app.commit
                 for app in self.apps
@@ -383,12 +377,3 @@ class Update:
 def _shared_commits(commits: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """One value for all devices on the same release."""
     return MappingProxyType(dict(commits))
-
-
-def _late(last: Mapping[str, Any] | None, current: str) -> str | None:
-    """``release_uuid`` of the real supervisor: the old one until a report has said ``done``."""
-    if last is None:
-        return current
-    told: str | None = last.get("release_uuid")
-    release = last.get("releases", {}).get(current, {})
-    return current if release.get("update_status") == "done" else told

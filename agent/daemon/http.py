@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fieldbeat.agent")
 BODY_MAX = 16 * 1024 * 1024
+ENCODINGS = "gzip, deflate"
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
 
@@ -111,8 +112,9 @@ class Cloud:
             request.method,
             self.endpoint + request.path,
             data=data,
-            # as a supervisor says, though it makes a new connection for each request
-            headers={**request.headers, "connection": "keep-alive"},
+            # as a supervisor says, though it makes a new connection for each request; and what
+            # this program can decode, whichever codecs happen to be installed
+            headers={"accept-encoding": ENCODINGS, "connection": "keep-alive", **request.headers},
             timeout=timeout,
             proxy=self._proxy,
         ) as answer:

@@ -109,9 +109,7 @@ def network() -> dict[str, str]:
                 ips.append(address.address)
             elif address.family.name == "AF_PACKET" and address.address != "00:00:00:00:00:00":
                 macs.append(address.address.upper())
-    found = {}
-    if ips:
-        found["ip_address"] = " ".join(ips)
+    found = {"ip_address": " ".join(ips)}
     if macs:
         found["mac_address"] = " ".join(macs)
     return found

@@ -1,11 +1,7 @@
 """The agent's requests as they arrive, beside those of a real supervisor 19.0.5 (recording d1).
 
-What differs, and why:
-
-- ``accept-encoding`` names what this program can decode, not Brotli and Zstandard;
-- the one request that the real program sends through another HTTP client (the configuration
-  variable) has that client's ``accept``, ``accept-language`` and ``sec-fetch-mode``;
-- readings are those of this board, and one it does not have is left out, not sent as 0 or "".
+What differs, and why, is in ``docs/agent.md``; ``test_recorded_runs`` goes on to the end of whole
+recordings.  This is the program by itself, in both behaviours.
 """
 
 from __future__ import annotations
@@ -27,7 +23,6 @@ RECORDED = json.loads(
     (Path(__file__).parents[1] / "data" / "supervisor-wire" / "d1.json").read_text()
 )["requests"][:5]
 """Until the first report, all within 0.2 s of the registration."""
-_OTHER_CLIENT = ("accept", "accept-language", "sec-fetch-mode")
 _READINGS = frozenset(
     (
         *("cpu_usage", "memory_usage", "memory_total", "storage_usage", "storage_total"),
@@ -85,7 +80,7 @@ def test_a_first_boot_asks_what_the_real_one_asked(tmp_path: Path, behaviour: st
 
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     found = {name.lower(): value for name, value in headers.items()}
-    for name in ("host", "content-length", *_OTHER_CLIENT):
+    for name in ("host", "content-length"):
         found.pop(name, None)
     found["accept-encoding"] = found["accept-encoding"].removesuffix(", br, zstd")
     found["authorization"] = found["authorization"].partition(" ")[0]

@@ -103,7 +103,7 @@ def test_metrics_alone_follow_after_the_recorded_pause() -> None:
 def test_an_install_is_reported_in_the_recorded_words() -> None:
     cloud = ToyCloud(target(None))
     toy = Toy(cloud, persisted=SETTLED, config=REAL)
-    toy.pull_ms = 17_000
+    toy.pull_ms = 9_150  # the release runs just before a report
     toy.run_until(60_000)
     cloud.part = target()
     toy.call("POST", "/v1/update")
