@@ -136,7 +136,8 @@ def agent(
     )
     service.set_up_logs(as_json=log == "json")
     try:
-        service.run(_dry(options) if dry_run else _run(options, once=once), clock)
+        work = _dry(options) if dry_run else _run(options, once=once)
+        service.run(work, clock, small=devices == 1)
     except ConfigError as error:
         raise InputError(str(error)) from error
     except OSError as error:

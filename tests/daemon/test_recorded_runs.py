@@ -170,7 +170,8 @@ def _apps(ours: Request, theirs: Request, server: Server) -> Iterator[str]:
         [s.get("download_progress") for e in app[APP]["releases"].values() for s in _main(e)]
         for app in (mine, other)
     ]
-    assert [set(map(type, values)) for values in progress][0] == {*map(type, progress[1])}
+    kinds = [{*map(type, values)} for values in progress]
+    assert kinds[0] == kinds[1]
     if progress[0] != progress[1]:
         yield "download_progress"
 
