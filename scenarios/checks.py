@@ -47,6 +47,8 @@ class Finding(NamedTuple):
     """What was seen there."""
     nearest: str = ""
     """The nearest miss."""
+    nearest_ms: int | None = None
+    """When it came too late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +208,8 @@ class _Judge:
         if not self.reached:
             seen = f"{last} at {human(self.until_ms)}, the end of the run"
             return finding._replace(seen=seen)
-        return finding._replace(seen=seen, nearest=self._nearest(device))
+        nearest, nearest_ms = self._nearest(device)
+        return finding._replace(seen=seen, nearest=nearest, nearest_ms=nearest_ms)
 
     def _values(self, device: str, at_ms: int) -> str:
         """What the fields of the condition were."""
@@ -221,12 +224,13 @@ class _Judge:
                 return f"until {human(since_ms)} (for {human(since_ms - at_ms)})"
         return "until the end of the run"
 
-    def _nearest(self, device: str) -> str:
-        """When the condition held, if not in the window."""
+    def _nearest(self, device: str) -> tuple[str, int | None]:
+        """When the condition held, if not in the window, and the moment where it was late."""
         condition, end_ms = self.expectation.condition, self.index.end_ms
         for at_ms, holds in self.index.truth(device, condition, self.until_ms, end_ms):
             if holds:
-                return f"reached at {human(at_ms)}, {human(at_ms - self.until_ms)} late"
+                late = human(at_ms - self.until_ms)
+                return f"reached at {human(at_ms)}, {late} late", at_ms
         held_until: int | None = None
         before = False
         for at_ms, holds in self.index.truth(device, condition, 0, self.from_ms):
@@ -235,8 +239,8 @@ class _Judge:
             before = holds
         if held_until is not None:
             early = human(self.from_ms - held_until)
-            return f"held until {human(held_until)}, {early} before the window"
-        return f"at no moment of the run{self._partly(device)}"
+            return f"held until {human(held_until)}, {early} before the window", None
+        return f"at no moment of the run{self._partly(device)}", None
 
     def _partly(self, device: str) -> str:
         """Which part of a condition was always missing."""
@@ -319,7 +323,8 @@ def measured(
             seen = f"{measure.name} is not counted in this lab"
             rows.append((0.0, Finding(name, Outcome.UNKNOWN, None, seen)))
             continue
-        seen = f"{measure.name} was {measure.shown(value, window_ms)}"
+        name_shown = f"total({measure.name})" if measure.total else measure.name
+        seen = f"{name_shown} was {measure.shown(value, window_ms)}"
         if wanted > index.end_ms:
             rows.append((value, Finding(name, Outcome.UNKNOWN, None, f"{seen} when the run ended")))
         elif measure.holds(value, window_ms):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .model import Expectation
     from .series import Index
 
+NOTES_IN_CHAIN = 2
+"""Of the machines, between a step and what came of it."""
 BEFORE, AFTER = 6, 4
 """Events told before and after the deciding moment."""
 DATES = frozenset(
@@ -77,6 +79,39 @@ def around(events: Sequence[Event], at_ms: int) -> list[Event]:
     """The events next to a moment."""
     before = [event for event in events if event.at_ms <= at_ms][-BEFORE:]
     return before + [event for event in events if event.at_ms > at_ms][:AFTER]
+
+
+def chain(history: History, device: str, fields: Sequence[str], at_ms: int) -> list[Event]:
+    """What led to the values of some fields at a moment, in the order of time.
+
+    The last change of each field, the last step that concerned the device before the newest of
+    them, and what the machines said in between; empty where nothing ever changed.
+    """
+    last: dict[str, Change] = {}
+    for change in history.changes:
+        if change.at_ms > at_ms:
+            break
+        if change.device == device and change.field in fields:
+            last[change.field] = change
+    if not last:
+        return []
+    newest_ms = max(change.at_ms for change in last.values())
+    changes = [
+        Event(c.at_ms, "change", f"{name} became {shown(c.new)}  ({c.cause})")
+        for name, c in last.items()
+    ]
+    steps = [
+        Event(mark.at_ms, "step", mark.text or mark.id)
+        for mark in history.marks
+        if mark.at_ms <= newest_ms and (device in mark.devices or not mark.devices)
+    ][-1:]
+    since_ms = steps[0].at_ms if steps else 0
+    notes = [
+        Event(note.at_ms, "note", note.text)
+        for note in history.notes
+        if note.device == device and since_ms <= note.at_ms <= newest_ms
+    ][-NOTES_IN_CHAIN:]
+    return sorted([*steps, *notes, *changes], key=lambda event: event.at_ms)
 
 
 def deciding_ms(expectation: Expectation, finding: Finding, end_ms: int) -> int:

@@ -83,6 +83,8 @@ class Quantifier:
     """Of the devices, for ``at_least`` (``for: "80%"``)."""
     devices: tuple[str, ...] = ()
     """The devices meant; empty: every one."""
+    written: str = field(default="", compare=False)
+    """As it stands in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

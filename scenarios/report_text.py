@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .checks import Outcome
 from .durations import human
-from .evidence import around, deciding_ms, events_of, lane
+from .evidence import around, chain, deciding_ms, events_of, lane
 from .mistakes import shown
 from .series import Index
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .checks import Finding, Verdict
-    from .evidence import Stretch
+    from .evidence import Event, Stretch
     from .measures import Measure
     from .model import Expectation
     from .results import Row, ScenarioResult
@@ -59,7 +59,8 @@ def row_story(result: ScenarioResult, row: Row) -> Iterator[str]:
     yield f"    expected  {wanted(expectation)}"
     if expectation.note:
         yield f"    note      {expectation.note}"
-    if len(result.scenario.devices) > 1:
+    of_fleet = expectation.measure is not None and expectation.measure.of_fleet
+    if len(result.scenario.devices) > 1 and not of_fleet:
         yield f"    devices   {_counts(row.verdict)}"
     if row.verdict.findings:
         index = Index(result.history, expectation.fields)
@@ -86,10 +87,13 @@ def wanted(expectation: Expectation) -> str:
     """What an expectation wants, in words."""
     quantifier = expectation.quantifier
     where = _WANTED.get(quantifier.mode, "")
+    if where and quantifier.devices:
+        where = f"on {quantifier.written}"
     if quantifier.mode == "at_least":
-        where = f"on at least {quantifier.fraction * 100:.6g}% of the devices"
-    elif quantifier.devices:
-        where = f"on {', '.join(quantifier.devices)}"
+        whole = quantifier.written.partition(" of ")[2] or "the devices"
+        where = f"on at least {quantifier.fraction * 100:.6g}% of {whole}"
+    elif quantifier.devices and not where:
+        where = f"on {quantifier.written}"
     tail = f", {where}" if where else ""
     if expectation.measure is not None:
         return f"{_measured(expectation.measure)}{tail}"
@@ -129,15 +133,32 @@ def _finding(
         yield f"    nearest   {name}{finding.nearest}"
     if not whole or not finding.device:
         return
-    at_ms = deciding_ms(expectation, finding, result.history.end_ms)
-    events = around(events_of(result.history, finding.device), at_ms)
-    if events:
-        yield f"    around {human(at_ms)} on {finding.device}"
-        width = max(len(human(event.at_ms)) for event in events)
-        for event in events:
-            mark = {"step": "▶", "change": "·", "note": " "}[event.kind]
-            yield f"      {human(event.at_ms):>{width}} {mark} {event.text}"
+    if expectation.measure is None:
+        yield from _events(result, expectation, finding)
     yield from timeline(expectation, index, finding.device)
+
+
+def _events(result: ScenarioResult, expectation: Expectation, finding: Finding) -> Iterator[str]:
+    """What led to what was seen (or to what came too late), and what happened around it."""
+    history, device = result.history, finding.device
+    at_ms = deciding_ms(expectation, finding, history.end_ms)
+    decided_ms = at_ms if finding.nearest_ms is None else finding.nearest_ms
+    causes = chain(history, device, expectation.fields, decided_ms)
+    if causes:
+        yield f"    what led to {'it' if finding.nearest_ms is not None else 'that'}"
+        yield from _told_events(causes)
+    events = around(events_of(history, device), at_ms)
+    if events:
+        yield f"    around {human(at_ms)} on {device}"
+        yield from _told_events(events)
+
+
+def _told_events(events: Sequence[Event]) -> Iterator[str]:
+    """Events a line each, their moments below each other."""
+    width = max(len(human(event.at_ms)) for event in events)
+    for event in events:
+        mark = {"step": "▶", "change": "·", "note": " "}[event.kind]
+        yield f"      {human(event.at_ms):>{width}} {mark} {event.text}"
 
 
 def timeline(expectation: Expectation, index: Index, device: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ in every run, whatever the seed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .durations import suggest
 from .model import DeviceSpec, Quantifier
@@ -135,14 +135,15 @@ class Roster:
             among = self.select((match[2],)) if match else ()
             how = match[1] if match else word
             if how in ("any", "none"):
-                return Quantifier(mode="any" if how == "any" else "none", devices=among)
+                mode: Literal["any", "none"] = "any" if how == "any" else "none"
+                return Quantifier(mode=mode, devices=among, written=word)
             if "%" in how:
                 share = percent(how)
                 if share is None:
                     raise WordError(f"'{how}' is not a share", '"80%"')
-                return Quantifier(mode="at_least", fraction=share, devices=among)
+                return Quantifier(mode="at_least", fraction=share, devices=among, written=word)
         try:
-            return Quantifier(devices=self.select(words))
+            return Quantifier(devices=self.select(words), written=", ".join(words))
         except WordError as error:
             remedy = error.hint
             if remedy.startswith("devices"):

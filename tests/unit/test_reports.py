@@ -28,6 +28,10 @@ STORY = """
     expected  at some moment overall_status: disconnected
     seen      overall_status: operational at 15m 00s, the end of the window
     nearest   reached at 15m 04.2s, 4.2s late
+    what led to it
+       10m 00s ▶ power_off
+       10m 01s   a note <of> the machine
+      15m 04.2s · overall_status became disconnected (test)
     around 15m 00s on device-1
               0s ▶ power_on
          10m 00s ▶ power_off
