@@ -101,7 +101,7 @@ def _told(scenario: Scenario) -> Iterator[str]:
     yield "" if scenario.spec else "\n  pins no sentence of the specification"
     if scenario.spec:
         yield "Pins these sentences of the specification"
-        yield from (f"  {sentence}" for sentence in scenario.spec)
+        yield from _pinned(scenario)
     yield ""
     yield "What happens"
     yield from _aligned([(human(step.at_ms), described(step, scenario)) for step in scenario.steps])
@@ -114,6 +114,17 @@ def _told(scenario: Scenario) -> Iterator[str]:
         rows.append((window, f"{wanted(expectation)}  (line {expectation.where.line})"))
     yield from _aligned(rows) if rows else ["  nothing is expected"]
     yield from (f"\nhint: {hint}" for hint in scenario.hints)
+
+
+def _pinned(scenario: Scenario) -> Iterator[str]:
+    """The ids of its sentences, with their words below."""
+    from ..spec import sentences
+
+    known = sentences()
+    for name in scenario.spec:
+        words = known[name].words if name in known else "the specification has no such sentence"
+        yield f"  {name}"
+        yield f"      {words}"
 
 
 def _devices(scenario: Scenario) -> str:

@@ -9,8 +9,7 @@ import click
 
 from ..errors import InputError, InputErrors
 from .group import EXIT_FAILED
-from .inputs import files
-from .run import save
+from .inputs import files, save
 
 
 @click.command()

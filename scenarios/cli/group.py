@@ -25,6 +25,10 @@ COMMANDS = {
     "fmt": ("fmt:fmt", "Bring scenario files into one shape."),
     "list": ("catalogue:list_", "List scenarios."),
     "explain": ("catalogue:explain", "Tell what a scenario does and what it pins."),
+    "coverage": (
+        "coverage:coverage",
+        "Show which sentences of the specification scenarios pin.",
+    ),
     "diff": ("diff:diff", "Compare the virtual lab with the host lab."),
     "replay": ("recordings:replay", "Hold the cloud core against recorded traces."),
     "truth-table": ("recordings:truth_table", "Hold the status rules against recorded rows."),

@@ -53,6 +53,15 @@ def files(paths: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
+def save(path: Path, text: str) -> None:
+    """Write a file, and the folders above it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None
+
+
 def near(path: Path) -> Path:
     """The path as seen from the working directory, where it lies below."""
     try:

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from .inputs import SUFFIX
-from .run import save
+from .inputs import SUFFIX, save
 
 TEMPLATE = """\
 # yaml-language-server: $schema={schema}

@@ -10,13 +10,12 @@ import click
 from .. import report_text
 from ..clock import SPEED_MAX
 from ..durations import human
-from ..errors import InputError
 from ..how import How
 from ..model import DEFAULT_SEED
 from ..running import LABS, require, run_scenario
 from ..sections import MOST_DEVICES
 from .group import EXIT_FAILED
-from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, selected
+from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, save, selected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,12 +131,3 @@ def _write(
         from ..report_html import render
 
         save(Path(report_dir) / "index.html", render(results, lab=lab, seed=seed))
-
-
-def save(path: Path, text: str) -> None:
-    """Write a file, and the folders above it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None

@@ -22,6 +22,7 @@ def test_the_wheel_holds_the_three_packages_and_the_library(tmp_path: Path) -> N
         "cloud_stub",
         "scenarios",
     }
+    assert "scenarios/spec.yaml" in names
     packaged = {name for name in names if name.endswith(".scenario.yaml")}
     library = (ROOT / "scenarios" / "library").rglob("*.scenario.yaml")
     assert packaged == {path.relative_to(ROOT).as_posix() for path in library}
