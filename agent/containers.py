@@ -208,6 +208,12 @@ class Containers:
 
     # --- state -----------------------------------------------------------------------------------
 
+    def changing(self, apps: tuple[TargetApp, ...], locked: tuple[str, ...]) -> tuple[str, ...]:
+        """Apps whose containers go or come; ``locked``: those whose update is past its locks."""
+        found = {box.app for box in self.mirror.boxes if box.doing is not None}
+        found |= {app.uuid for app in apps if app.uuid in locked and not self.in_target(app)}
+        return tuple(sorted(found))
+
     def in_target(self, app: TargetApp) -> bool:
         """Each service of the release has its container, started, and there is no other one."""
         boxes = self.mirror.of(app.uuid)

@@ -12,6 +12,7 @@ class Quirk(Enum):
     HANDOVER_DOES_NOT_WAIT = "§5: waitToKill resolves at once"
     HANDOVER_IGNORES_LOCKS = "§5: hand-over neither takes nor checks update locks"
     UNSOLICITED_304_IS_AN_ERROR = "§1: 304 without a cached ETag takes the error path"
+    APPLYING_CHANGES_SELDOM_SAID = "§2: old containers stop under downloaded, new start under done"
     RELEASE_UUID_AFTER_SETTLING = "§2: release_uuid changes a loop after done, a report may miss it"
 
 

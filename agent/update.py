@@ -370,7 +370,10 @@ class Update:
             }
             if reached != settled:
                 settled = {**settled, **reached}
-        return apps_report(self.apps, self.rejected, self.containers.mirror, settled)
+        changing = None
+        if Quirk.APPLYING_CHANGES_SELDOM_SAID not in ctx.config.quirks:
+            changing = self.containers.changing(self.apps, self.held if self.active else ())
+        return apps_report(self.apps, self.rejected, self.containers.mirror, settled, changing)
 
 
 @lru_cache(maxsize=1024)

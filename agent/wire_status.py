@@ -40,11 +40,23 @@ def update_status(services: Services) -> str:
     return "done"
 
 
+def documented_status(services: Services, *, of_target: bool, changing: bool) -> str:
+    """As documented (``STATUS.md §5``): while containers go and come, changes are applied.
+
+    Images that another release has left on the disk say nothing about the update.
+    """
+    status = update_status(services)
+    if of_target and changing and status in ("downloaded", "done"):
+        return "applying changes"
+    return "done" if status == "downloaded" and not of_target else status
+
+
 def apps_report(
     apps: tuple[TargetApp, ...],
     rejected: tuple[str, ...],
     mirror: Mirror,
     settled: Mapping[str, str],
+    changing: tuple[str, ...] | None = None,
 ) -> Mapping[str, Any]:
     """``apps`` of a state report; equal reports are one shared value, never to be changed.
 
@@ -53,6 +65,8 @@ def apps_report(
         rejected: uuids of apps whose contract is not met.
         mirror: the engine as the supervisor sees it.
         settled: app uuid → commit, reported as ``release_uuid``.
+        changing: uuids of apps whose containers are being changed; ``None``: the status follows
+            from the services alone.
     """
     body: dict[str, Any] = {}
     for app in apps:
@@ -63,7 +77,14 @@ def apps_report(
             }
         else:
             described = {
-                commit: {"update_status": update_status(services), "services": services}
+                commit: {
+                    "update_status": update_status(services)
+                    if changing is None
+                    else documented_status(
+                        services, of_target=commit == app.commit, changing=app.uuid in changing
+                    ),
+                    "services": services,
+                }
                 for commit, services in releases.items()
             }
         entry: dict[str, Any] = {}

@@ -162,6 +162,57 @@ def test_the_documented_hand_over_respects_locks() -> None:
     assert toy.running() == {"main": "r1"}
 
 
+def statuses(toy: Toy, **labels: str) -> list[str]:
+    """The update statuses of r2 as one who looks all the time sees them, repeats folded."""
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.part = target("r2", {"main": service("main", "r2", **labels)})
+    toy.call("POST", "/v1/update")
+    seen: list[str] = []
+    for _ in range(400):
+        toy.run_until(toy.now_ms + 50)
+        releases = toy.agent.update.report(toy.agent.ctx, {})[APP]["releases"]
+        status = releases.get("r2", {}).get("update_status")
+        if status is not None and seen[-1:] != [status]:
+            seen.append(status)
+    return seen
+
+
+def test_from_the_kill_to_the_start_changes_are_applied_as_documented() -> None:
+    course = ["downloading", "downloaded", "applying changes", "done"]
+    assert statuses(running_r1()) == course
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [(None, {"applying changes"}), (REAL, {"downloaded"})]
+)
+def test_what_is_said_while_the_old_container_stops(
+    config: AgentConfig | None, expected: set[str]
+) -> None:
+    toy = running_r1(config)
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.part = target("r2", {"main": service("main", "r2")})
+    toy.call("POST", "/v1/update")
+    seen = set()
+    for _ in range(400):
+        toy.run_until(toy.now_ms + 50)
+        releases = toy.agent.update.report(toy.agent.ctx, {})[APP]["releases"]
+        if releases.get("r1", {}).get("services", {}).get("main", {}).get("status") == "Stopping":
+            seen.add(releases["r2"]["update_status"])
+    assert seen == expected
+
+
+def test_the_image_an_old_release_left_is_no_downloaded_update() -> None:
+    toy = running_r1()
+    update(toy, **{STRATEGY: "kill-then-download"})
+    said = {
+        (entry["services"]["main"]["status"], entry["update_status"])
+        for _, app in toy.apps()
+        for commit, entry in app["releases"].items()
+        if commit == "r1"
+    }
+    assert ("Downloaded", "done") in said
+
+
 # --- locks --------------------------------------------------------------------------------------
 
 
