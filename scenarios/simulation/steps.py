@@ -20,7 +20,7 @@ from ..history import Mark, Unmet
 from ..roster import fleets_of
 from .cloudside import OPEN, FrontDoor
 from .links import Rule
-from .releases import publish
+from .releases import image_name, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..virtual import World
     from .device import Device
 
+IMAGE_NAME = "$IMAGE/"
+"""Before commit and service in the body of a scripted report."""
 OVERRIDE_VARIABLE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 ACTION_PATHS = {
     "reboot": "/supervisor/v1/reboot",
@@ -324,7 +326,8 @@ def _primitive(world: World, device: Device, action: Any) -> None:
             status = world.as_device(device, "GET", f"/device/v3/{device.uuid}/state", None)
             note(f"heartbeat answered {status}")
         case verbs.Report():
-            body = {device.uuid: _with_names(action.body, world.fleet_uuid(device.spec.fleet))}
+            names = world.fleet_uuid(device.spec.fleet), device.spec.fleet
+            body = {device.uuid: _with_names(action.body, *names)}
             status = world.as_device(device, "PATCH", "/device/v3/state", body)
             note(f"report answered {status}")
         case verbs.CloudlinkUp() | verbs.CloudlinkDown():
@@ -335,13 +338,16 @@ def _primitive(world: World, device: Device, action: Any) -> None:
             raise AssertionError(f"no primitive: {action!r}")
 
 
-def _with_names(value: Any, fleet_uuid: str) -> Any:
-    """The body with ``$APP`` replaced by the fleet's uuid."""
+def _with_names(value: Any, fleet_uuid: str, fleet: str) -> Any:
+    """The body with ``$APP`` as the fleet's uuid and ``$IMAGE/r1/main`` as that image's place."""
     if isinstance(value, dict):
         return {
-            (fleet_uuid if name == "$APP" else name): _with_names(item, fleet_uuid)
+            (fleet_uuid if name == "$APP" else name): _with_names(item, fleet_uuid, fleet)
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_with_names(item, fleet_uuid) for item in value]
+        return [_with_names(item, fleet_uuid, fleet) for item in value]
+    if isinstance(value, str) and value.startswith(IMAGE_NAME):
+        commit, _, service = value.removeprefix(IMAGE_NAME).partition("/")
+        return image_name(fleet, commit, service)
     return value
