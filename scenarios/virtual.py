@@ -132,7 +132,10 @@ class World:
             config=self._downloaded_config(),
         )
         self._write_disk(device, persisted, preload)
-        if not self.agenda.now_ms:
+        if self.agenda.now_ms and uuid in self.cloudside.unseen:
+            self.cloudside.introduce(uuid, "preregistered")
+        elif not self.agenda.now_ms:
+            self.cloudside.unseen.discard(uuid)
             view = self.cloudside.view(uuid)
             # before anything happens the devices of a fleet look alike
             self.history.initial[spec.name] = self._views.setdefault(tuple(view.items()), view)
@@ -178,6 +181,8 @@ class World:
         device.uuid, device.key, device.row = uuid, key, None
         if uuid is not None:
             self.cloudside.names[uuid] = device.name
+            if uuid not in self.cloudside.cloud.devices:
+                self.cloudside.unseen.add(uuid)
 
     # --- what steps do ---------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class CloudSide:
         "quick_heartbeats",
         "quiet",
         "running",
+        "unseen",
     )
 
     def __init__(self, settings: CloudSettings, agenda: Agenda, history: History) -> None:
@@ -81,6 +82,8 @@ class CloudSide:
         """False while the cloud restarts: nothing is answered, timers wait."""
         self.names: dict[str, str] = {}
         """uuid → device name in the scenario."""
+        self.unseen: set[str] = set()
+        """uuids of devices of which nobody has seen a row yet."""
         self._agenda = agenda
         self._armed_ms: int | None = None
         self._waiting: dict[int, Reply] = {}
@@ -144,11 +147,15 @@ class CloudSide:
         outcome = self.cloud.handle(event, now_ms=now_ms)
         if self.cloud.heartbeats > before and self.history.traffic is not None:
             self._count_heartbeat(event, self.history.traffic)
+        introduced = None
         for effect in outcome.effects:
             match effect:
                 case FieldChanged():
                     name = self.names.get(effect.uuid)
-                    if name is not None:
+                    if self.unseen and effect.uuid in self.unseen and name is not None:
+                        self.introduce(effect.uuid, effect.cause)
+                        introduced = effect.uuid
+                    elif name is not None and effect.uuid != introduced:
                         self.history.changes.add(
                             now_ms, name, effect.field, effect.new, effect.cause
                         )
@@ -170,6 +177,13 @@ class CloudSide:
         if isinstance(event, Request):
             uuid = next((part for part in event.path.split("/") if part in self.names), "")
             traffic.add("heartbeats", self._agenda.now_ms, self.names.get(uuid, ""))
+
+    def introduce(self, uuid: str, cause: str) -> None:
+        """A device's row is new: people see every field of it, not only what changes later."""
+        self.unseen.discard(uuid)
+        for field, value in self.view(uuid).items():
+            if value is not None:
+                self.history.changes.add(self._agenda.now_ms, self.names[uuid], field, value, cause)
 
     def restart(self, down_for_ms: int) -> None:
         """Stop the cloud; what its memory and timers held is there when it is back."""

@@ -160,8 +160,8 @@ class Report(Verb):
 
     do: Literal["report"] = "report"
     body: dict[str, Any]
-    """The device's part of a v3 report; ``$APP`` stands for its fleet's uuid, ``$IMAGE/r1/main`` for
-    an image: release and service."""
+    """The device's part of a v3 report; ``$APP`` stands for its fleet's uuid, ``$IMAGE/r1/main``
+    for an image: release and service."""
 
 
 class End(Verb):

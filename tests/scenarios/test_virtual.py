@@ -425,3 +425,17 @@ def test_slow_names_and_a_slow_registry_only_take_longer() -> None:
     ]
     assert 25_000 <= done[1] - done[0] < 60_000
     assert since(late, "api_heartbeat_state", HOUR_MS) == ["online"]
+
+
+@pytest.mark.parametrize(
+    ("step", "cause"),
+    [("at: 1h, do: preregister", "preregistered"), ("at: 1h, do: provision", "registration")],
+)
+def test_of_a_row_that_is_new_every_field_is_seen_once(step: str, cause: str) -> None:
+    history = run(f"{step}\nat: 1h, do: power_on\nat: 2h, do: end", "fleet: {fresh: true}")
+    first = [change for change in history.changes if change.cause == cause]
+    seen = {change.field: change.new for change in first}
+    assert len(seen) == len(first)
+    assert seen["should_be_running_release"] == "r1"
+    assert seen["deleted"] is False
+    assert all(change.new != change.old for change in history.changes)
