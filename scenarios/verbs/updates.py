@@ -26,6 +26,13 @@ class Requirement(Verb):
     """For requirements without a version: ``aarch64``."""
 
 
+def _text_or_list(schema: dict[str, Any]) -> None:
+    """A requirement may be written on one line, and one alone without a list."""
+    text = {"type": "string"}
+    items = {"anyOf": [schema.pop("items"), text]}
+    schema["anyOf"] = [{"type": schema.pop("type"), "items": items}, text]
+
+
 class ReleaseService(Verb):
     """One service of a release."""
 
@@ -35,7 +42,7 @@ class ReleaseService(Verb):
     """Label ``io.balena.update.strategy``; for an invalid value write it under ``labels``."""
     handover_timeout_ms: Ms | None = Field(default=None, alias="handover_timeout")
     """Label ``io.balena.update.handover-timeout``; none: the supervisor's minute."""
-    requires: tuple[Requirement, ...] = ()
+    requires: tuple[Requirement, ...] = Field(default=(), json_schema_extra=_text_or_list)
     """Container contract; an unmet one makes the release ``rejected``."""
     labels: dict[str, Text] = Field(default_factory=dict)
     """Any further labels."""

@@ -64,7 +64,8 @@ def test_the_shortcut_gives_the_history_of_the_walked_way(path: Path, devices: i
 
 
 def test_the_shortcut_is_taken() -> None:
-    scenario = compile_file(LIBRARY[0], devices=1)
+    (path,) = (path for path in LIBRARY if path.name.startswith("power-loss."))
+    scenario = compile_file(path, devices=1)
     world = World(scenario, seed=1)
     world.run()
     assert world.cloudside.quick_heartbeats > 5

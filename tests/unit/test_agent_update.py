@@ -170,7 +170,7 @@ def statuses(toy: Toy, **labels: str) -> list[str]:
     seen: list[str] = []
     for _ in range(400):
         toy.run_until(toy.now_ms + 50)
-        releases = toy.agent.update.report(toy.agent.ctx, {})[APP]["releases"]
+        releases = toy.agent.update.report(toy.agent.ctx)[APP]["releases"]
         status = releases.get("r2", {}).get("update_status")
         if status is not None and seen[-1:] != [status]:
             seen.append(status)
@@ -195,7 +195,7 @@ def test_what_is_said_while_the_old_container_stops(
     seen = set()
     for _ in range(400):
         toy.run_until(toy.now_ms + 50)
-        releases = toy.agent.update.report(toy.agent.ctx, {})[APP]["releases"]
+        releases = toy.agent.update.report(toy.agent.ctx)[APP]["releases"]
         if releases.get("r1", {}).get("services", {}).get("main", {}).get("status") == "Stopping":
             seen.add(releases["r2"]["update_status"])
     assert seen == expected
