@@ -137,6 +137,7 @@ def _fleet(definitions: dict[str, Any]) -> dict[str, Any]:
     release = _of(verbs.Release, definitions)
     release["required"] = []
     del release["properties"]["do"], release["properties"]["fleet"]
+    _let_services_be_names(release)
     schema["properties"]["release"] = {
         "description": "The release the fleet starts on; default: r1, one service main of 20 MB.",
         "anyOf": [release, {"type": "string"}],
@@ -176,10 +177,15 @@ def _step(model: type[verbs.Verb], definitions: dict[str, Any]) -> dict[str, Any
                 "anyOf": [channels, {"type": "array", "items": channels, "minItems": 1}],
             }
     if model is verbs.Release:
-        names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-        services = schema["properties"]["services"]
-        schema["properties"]["services"] = {
-            "description": services.pop("description", ""),
-            "anyOf": [services, names],
-        }
+        _let_services_be_names(schema)
     return schema
+
+
+def _let_services_be_names(release: dict[str, Any]) -> None:
+    """A release's services may be a list of names."""
+    names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    services = release["properties"]["services"]
+    release["properties"]["services"] = {
+        "description": services.pop("description", ""),
+        "anyOf": [services, names],
+    }
