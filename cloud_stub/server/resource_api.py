@@ -139,7 +139,9 @@ class ResourceApi:
         if old_pins and isinstance(body, dict) and _OLD_PIN in body:
             body = {**body, _PIN: body[_OLD_PIN]}
             del body[_OLD_PIN]
-        answer = await self._change(request.method, access, name, key, options, body, version)
+        # a client that wants no row back, in the words of PineJS
+        bare = query.get("returnResource") == "false"
+        answer = await self._change(request.method, access, name, key, options, body, version, bare)
         self._spoke(caller)
         await self._server.store.committed()
         return answer
@@ -181,12 +183,14 @@ class ResourceApi:
         options: Options,
         body: Any,
         version: str,
+        bare: bool,
     ) -> web.Response:
         if method == "POST":
             number = await self.create(access, name, body)
-            rows = await self._read(
-                replace(access, writing=False), name, {"id": number}, Options(), count=False
-            )
+            rows: list[dict[str, Any]] = []
+            if not bare:
+                seeing = replace(access, writing=False)
+                rows = await self._read(seeing, name, {"id": number}, Options(), count=False)
             made = rows[0] if rows else {"id": number}
             place = f"/{version}/{name}(@id)?@id={number}"
             return json_response(made, 201, {"location": place})

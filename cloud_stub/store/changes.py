@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9_-]{4,100}")
+_RESERVED_TAGS = ("io.resin.", "io.balena.")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX = re.compile(r"[0-9a-f]{32}|[0-9a-f]{62}")
 
@@ -200,6 +201,8 @@ class Changes:
                 row["is_stored_at__image_location"] = f"{self._registry}/v2/{secrets.token_hex(16)}"
             case "organization" if number is None:
                 row["handle"] = row.get("handle") or re.sub(r"\W+", "_", row["name"].lower())
+            case _ if name.endswith("_tag"):
+                _check_tag(row.get("tag_key"))
             case _ if name.endswith("config_variable"):
                 wrong = refusal(row.get("name") or "BALENA_")
                 if wrong is not None:
@@ -377,3 +380,14 @@ class Changes:
                 await self._variable(name, row, None)
             case _:
                 pass
+
+
+def _check_tag(key: Any) -> None:
+    """What clients of the real API are told of names of tags."""
+    if not isinstance(key, str):
+        return
+    if not key or re.search(r"\s", key):
+        raise BadQuery(f"Tag keys cannot {'contain whitespace' if key else 'be empty'}.")
+    for reserved in _RESERVED_TAGS:
+        if key.startswith(reserved):
+            raise BadQuery(f"Tag keys beginning with {reserved} are reserved.")

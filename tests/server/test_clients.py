@@ -24,15 +24,15 @@ UUIDS = ["1" * 32, "2" * 32, "3" * 32]
         ("uuid in ('{0}','{2}')", [0, 2]),
         ("id in (2)", [1]),
         ("id in (1,3)", [0, 2]),
-        ("device_tag/any(t:t/tag_key in ('in (1)'))", [2]),
-        ("device_tag/any(t:t/tag_key eq 'in (1)')", [2]),
+        ("device_tag/any(t:t/tag_key in ('in(1)'))", [2]),
+        ("device_tag/any(t:t/tag_key eq 'in(1)')", [2]),
         ("not(uuid in ('{0}'))", [1, 2]),
     ],
 )
 def test_a_list_may_hold_one(stub: Stub, text: str, found: list[int]) -> None:
     fleet = stub.fleet()
     devices = [fleet.device(uuid) for uuid in UUIDS]
-    stub.post("device_tag", {"device": devices[2].id, "tag_key": "in (1)", "value": "x"})
+    stub.post("device_tag", {"device": devices[2].id, "tag_key": "in(1)", "value": "x"})
     path = "/v7/device?$select=uuid&$orderby=id asc&$filter=" + text.format(*UUIDS)
     assert [row["uuid"] for row in stub.ask("GET", path).rows] == [UUIDS[at] for at in found]
 
@@ -106,3 +106,20 @@ def test_a_config_holds_what_was_asked_for(stub: Stub) -> None:
     assert made["developmentMode"] is True
     assert stub.ask("POST", "/download-config", body, key=None).status == 401
     assert stub.ask("POST", "/download-config", body, key=fleet.provisioning_key).status == 401
+
+
+def test_a_client_may_want_no_row_back(stub: Stub) -> None:
+    device = stub.fleet().device(UUIDS[0])
+    body = {"device": device.id, "tag_key": "a", "value": "1"}
+    answer = stub.ask("POST", "/v7/device_tag?returnResource=false", body)
+    assert (answer.status, answer.json) == (201, {"id": 1})
+    assert answer.headers["location"] == "/v7/device_tag(@id)?@id=1"
+
+
+@pytest.mark.parametrize("key", ["", "a b", "io.balena.x", "io.resin.x"])
+def test_a_tag_with_such_a_name_is_refused(stub: Stub, key: str) -> None:
+    device = stub.fleet().device(UUIDS[0])
+    body = {"device": device.id, "tag_key": key, "value": "1"}
+    answer = stub.ask("POST", "/v7/device_tag", body)
+    assert (answer.status, answer.json[:8]) == (400, "Tag keys")
+    assert stub.ask("GET", "/v7/device_tag").rows == []
