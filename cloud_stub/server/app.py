@@ -128,7 +128,7 @@ class Server:
         if settings.mqtt is not None:
             from .mqtt import Publisher  # an extra
 
-            self._publisher = Publisher(settings.mqtt, self.history)
+            self._publisher = Publisher(settings.mqtt, self.history, self.desk)
             self._publisher.start()
         if settings.reach:
             self._reach = Reach(desk)

@@ -192,6 +192,46 @@ def test_what_happened_while_the_broker_was_away_is_published_after(
         assert found[topic]["to"] == "Downloading OS"
 
 
+def test_a_broker_that_forgot_is_told_what_stands(tmp_path: Path, broker: tuple[int, Any]) -> None:
+    port, start = broker
+    with running(tmp_path, SETTINGS) as stub:
+        device = stub.fleet().device(UUID)
+        device.poll()
+        _until(lambda: device.row("api_heartbeat_state") == {"api_heartbeat_state": "online"})
+    # nothing of the above was published; a server starts again on the same store
+    with running(tmp_path, replace(SETTINGS, mqtt=f"mqtt://127.0.0.1:{port}")) as stub:
+        topic = f"fieldbeat/{device.fleet.id}/{UUID}/status/#"
+        fields = len(stub.ask("GET", f"/fieldbeat/v1/devices/{UUID}").json)
+        found = asyncio.run(asyncio.wait_for(_retained(port, topic, fields), WAIT_S))
+        state = found[topic.replace("#", "api_heartbeat_state")]
+        assert (state["to"], state["cause"]) == ("online", "snapshot")
+        start.stop()
+        start()  # it keeps nothing over a restart
+        found = asyncio.run(asyncio.wait_for(_retained(port, topic, fields), 3 * WAIT_S))
+        assert found[topic.replace("#", "overall_status")]["to"] == "reduced-functionality"
+
+
+def test_a_publisher_that_fell_behind_while_the_broker_was_away_goes_on(
+    tmp_path: Path, broker: tuple[int, Any]
+) -> None:
+    port, start = broker
+    start.stop()
+    with running(tmp_path, replace(SETTINGS, mqtt=f"mqtt://127.0.0.1:{port}")) as stub:
+        device = stub.fleet().device(UUID)
+        for subscriber in stub.server.history.subscribers:
+            subscriber.lost = True
+        device.poll()
+        start()
+        topic = f"fieldbeat/{device.fleet.id}/{UUID}/status/"
+        found = asyncio.run(
+            asyncio.wait_for(_retained(port, topic + "api_heartbeat_state", 1), 3 * WAIT_S)
+        )
+        assert found[topic + "api_heartbeat_state"]["to"] == "online"
+        _until(lambda: not any(other.lost for other in stub.server.history.subscribers))
+        device.report({"provisioning_state": "Later"})
+        _until(lambda: stub.server._publisher.published > 0)  # type: ignore[union-attr]
+
+
 def _until(condition: Any) -> None:
     until_s = time.monotonic() + WAIT_S
     while not condition():
