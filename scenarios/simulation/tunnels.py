@@ -96,7 +96,9 @@ class Tunnels:
         return running[(device.number + device.tunnels_opened) % len(running)]
 
     def _requested(self, session: Session) -> None:
-        host = session.server
+        host, device = session.server, session.device
+        if device.life != session.life or not device.wants_tunnel(session.attempt):
+            return  # nobody is there any more to log in
         if host.state == "down":
             self.at_client(session, client.ConnectionReset())
             return
@@ -104,7 +106,7 @@ class Tunnels:
             self._agenda.after(self._settings.auth_fail_delay_ms, self._turned_away, session)
             return
         host.sessions[session.id] = session
-        uuid, key = session.device.uuid or "", session.device.key or ""
+        uuid, key = device.uuid or "", device.key or ""
         event = server.SessionRequested(session=session.id, uuid=uuid, key=key)
         self.hosts.serve(host, event)
 
@@ -126,7 +128,13 @@ class Tunnels:
 
     def _up(self, session: Session) -> None:
         device = session.device
-        if device.life != session.life or session.id not in session.server.sessions:
+        if session.id not in session.server.sessions:
+            return
+        if device.life != session.life:
+            self._silence_out(session)  # let in, and dead by now
+            return
+        if not device.wants_tunnel(session.attempt):
+            self._closed(session)
             return
         device.session = session
         device.tunnels_opened += 1
