@@ -17,6 +17,7 @@ POLL_INTERVAL = "SUPERVISOR_POLL_INTERVAL"
 VPN_CONTROL = "SUPERVISOR_VPN_CONTROL"
 INSTANT_UPDATES = "SUPERVISOR_INSTANT_UPDATE_TRIGGER"
 LOCAL_MODE = "SUPERVISOR_LOCAL_MODE"
+DELTA = "SUPERVISOR_DELTA"
 _OVERRIDE_LOCK = ("SUPERVISOR_OVERRIDE_LOCK", "OVERRIDE_LOCK")
 _NEEDS_REBOOT = (
     "HOST_CONFIG_",
@@ -82,6 +83,11 @@ def instant_updates(applied: Mapping[str, str]) -> bool:
 def local_mode(applied: Mapping[str, str]) -> bool:
     """Whether a person develops on the device: its apps are not the cloud's."""
     return _flag(applied.get(LOCAL_MODE), default=False)
+
+
+def delta_updates(applied: Mapping[str, str]) -> bool:
+    """Whether images are fetched as differences from older ones."""
+    return _flag(applied.get(DELTA), default=False)
 
 
 def overrides_locks(applied: Mapping[str, str]) -> bool:

@@ -31,6 +31,8 @@ class PullImage:
     """Fetch an image; progress and end come as ``PullProgressed/Finished/Failed``."""
 
     image: str
+    base: str = ""
+    """An image on the disk that a delta may start from; empty: pull it whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,8 @@ class PullFailed:
 
     image: str
     reason: str
+    delta: Literal["", "none", "broken"] = ""
+    """Of a delta: the server has ``none``, or it is ``broken`` and could not be applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

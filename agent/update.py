@@ -15,7 +15,8 @@ from .backoff import backoff_ms
 from .config import ImageRow
 from .containers import Containers
 from .device_config import local_mode, overrides_locks, poll_interval_ms
-from .effects import CancelPull, PullImage, ReleaseLocks, RemoveImage, TakeLocks
+from .effects import CancelPull, ReleaseLocks, RemoveImage, TakeLocks
+from .fetches import Fetches
 from .mirror import uses_of
 from .quirks import Quirk
 from .strategies import Step, next_steps, removable_images
@@ -44,9 +45,9 @@ class Update:
         "containers",
         "failures",
         "fetched_ms",
+        "fetches",
         "fetching_ms",
         "force",
-        "gates",
         "held",
         "lock_wait",
         "next_ms",
@@ -78,8 +79,8 @@ class Update:
         """Apps whose lock files are ours."""
         self.lock_wait: tuple[int, str] | None = None
         self.attempts = 0
-        self.gates: dict[str, tuple[int, int]] | None = None
-        """Image → failures of its pull, and the time before which it is not tried again (ms)."""
+        self.fetches: Fetches | None = None
+        """Of the apply under way."""
 
     # --- targets ---------------------------------------------------------------------------------
 
@@ -169,7 +170,7 @@ class Update:
         self.containers.end_handovers(ctx, now_ms=now_ms)
         if self.next_ms is not None and self.next_ms <= now_ms:
             self.next_ms = None
-            if self.active and not self.busy and not local_mode(ctx.applied):
+            if self.active and not self.busy:
                 self._round(ctx, now_ms=now_ms)
 
     def deadline_ms(self) -> int | None:
@@ -186,7 +187,7 @@ class Update:
 
     def _round(self, ctx: Context, *, now_ms: int) -> None:
         mirror = self.containers.mirror
-        images = removable_images(self.apps, mirror)
+        images = [] if local_mode(ctx.applied) else removable_images(self.apps, mirror)
         if images and not self.rejected:
             mirror.removing = tuple(images)
             for image in images:
@@ -208,10 +209,12 @@ class Update:
 
     def _steps(self, ctx: Context) -> list[Step]:
         handover_locks = Quirk.HANDOVER_IGNORES_LOCKS not in ctx.config.quirks
-        here = {app.uuid for app in self.apps}
-        # the device moved to another fleet: what is left of the old one goes
+        # in local mode the cloud's apps are not the device's (SUPERVISOR.md §6)
+        target = () if local_mode(ctx.applied) else self.apps
+        here = {app.uuid for app in target}
+        # nor are those of a fleet it was moved from: what is left of them goes
         left = sorted({box.app for box in self.containers.mirror.boxes} - here)
-        apps = [*self.apps, *(TargetApp(uuid=u, id=0, commit=None, services=()) for u in left)]
+        apps = [*target, *(TargetApp(uuid=u, id=0, commit=None, services=()) for u in left)]
         return [
             step
             for app in apps
@@ -228,16 +231,9 @@ class Update:
             self.containers.do(ctx, step, app)
             return step.kind != "relabel" or not self._after_relabel(ctx, now_ms=now_ms)
         assert step.service is not None
-        image = step.service.image
-        if self.gates and self.gates.get(image, (0, 0))[1] > now_ms:
-            return False
+        self.fetches = self.fetches or Fetches()
         mirror = self.containers.mirror
-        if mirror.pulls is None:
-            mirror.pulls = {}
-        if image not in mirror.pulls:
-            mirror.pulls[image] = 0
-            ctx.emit(PullImage(image=image))
-        return True
+        return self.fetches.begin(ctx, mirror, step.app, step.service, now_ms=now_ms)
 
     def _after_relabel(self, ctx: Context, *, now_ms: int) -> bool:
         """Relabelling is done at once: nothing will report its end."""
@@ -245,8 +241,8 @@ class Update:
         return False
 
     def _wake_ms(self, ctx: Context, *, now_ms: int) -> int:
-        times = [at_ms for _, at_ms in (self.gates or {}).values() if at_ms > now_ms]
-        return min(times, default=now_ms + ctx.config.noop_delay_ms)
+        gate_ms = self.fetches.wake_ms(now_ms=now_ms) if self.fetches else None
+        return now_ms + ctx.config.noop_delay_ms if gate_ms is None else gate_ms
 
     def _settle(self, ctx: Context, *, now_ms: int) -> None:
         """Every step is done: the commit is current, the locks are released."""
@@ -255,11 +251,11 @@ class Update:
             for app in self.apps
             if app.commit is not None and app.uuid not in self.rejected
         }
-        if commits and commits != ctx.persisted.current_commits:
+        if commits and not local_mode(ctx.applied) and commits != ctx.persisted.current_commits:
             ctx.persist(current_commits=_shared_commits(tuple(sorted(commits.items()))))
         self.release_locks(ctx)
         self.failures, self.force, self.active = 0, False, False
-        self.gates = None
+        self.fetches = None
         if self.queued is not None:
             force, self.queued = self.queued, None
             self._begin(force=force, now_ms=now_ms)
@@ -330,25 +326,17 @@ class Update:
         del mirror.pulls[image]
         mirror.add_rows(ImageRow(*use) for use in uses_of(self.apps) if use.image == image)
         ctx.persist(images=mirror.rows)
-        if self.gates:
-            self.gates.pop(image, None)
+        if self.fetches is not None:
+            self.fetches.finished(image)
 
     def pull_failed(self, ctx: Context, event: PullFailed, *, now_ms: int) -> None:
-        """A pull gave up: its next try waits, longer each time."""
-        pulls = self.containers.mirror.pulls
-        if not pulls or event.image not in pulls:
+        """A pull gave up: what next is for ``Fetches`` to say."""
+        mirror = self.containers.mirror
+        if not mirror.pulls or event.image not in mirror.pulls:
             return
-        del pulls[event.image]
-        self.gates = self.gates or {}
-        fails = self.gates.get(event.image, (0, 0))[0] + 1
-        wait_ms = backoff_ms(
-            fails,
-            first_ms=ctx.config.lock_backoff_ms,
-            cap_ms=poll_interval_ms(ctx.applied, ctx.config.poll_interval_ms),
-        )
-        self.gates[event.image] = (fails, now_ms + wait_ms)
-        if fails == 1:
-            ctx.note(f"image pull failed: {event.reason}")
+        del mirror.pulls[event.image]
+        self.fetches = self.fetches or Fetches()
+        self.fetches.failed(ctx, mirror, event, now_ms=now_ms)
 
     def image_removed(self, ctx: Context, image: str) -> None:
         """An image was deleted."""

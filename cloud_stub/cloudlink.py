@@ -23,6 +23,9 @@ def disconnected() -> Mapping[str, Any]:
     return {"is_managed_by__service_instance": None, "is_connected_to_vpn": False}
 
 
-def takes_down(device: Device, instance: int) -> bool:
-    """A disconnect counts only from the instance that manages the device; others are stale."""
-    return device.managed_by == instance
+def takes_down(device: Device, instance: int, *, believe_stale: bool = False) -> bool:
+    """A disconnect counts only from the instance that manages the device; others are stale.
+
+    ``believe_stale``: the fault of October 2019, any instance's disconnect counts.
+    """
+    return device.managed_by == instance or (believe_stale and device.is_connected_to_vpn)

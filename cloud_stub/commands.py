@@ -24,6 +24,7 @@ from .messages import (
     RevokeKey,
     SetActive,
     SetEnvironment,
+    SetFault,
     SetFrozen,
     SetVariable,
     TrackRelease,
@@ -64,6 +65,8 @@ def carry_out(state: State, command: Command, *, now_ms: int) -> Response:
             return preregister(state, command)
         case SetVariable():
             return _set_variable(state, command, now_ms=now_ms)
+        case SetFault():
+            state.faults.add(command.fault) if command.on else state.faults.discard(command.fault)
         case SetEnvironment():
             _set_environment(state, command, now_ms=now_ms)
         case _:

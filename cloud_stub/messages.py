@@ -216,6 +216,18 @@ class WriteDevice:
     fields: Mapping[str, Any]
 
 
+KnownFault = Literal["stale-disconnect"]
+"""``stale-disconnect``: a disconnect counts whichever VPN server it is from (``STATUS.md §3``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFault:
+    """Switch a fault that a real cloud once had on or off; it is not kept over a restart."""
+
+    fault: KnownFault
+    on: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReplied:
     """The device's supervisor API answered (or not) a ``CallDevice``."""
@@ -245,6 +257,7 @@ Command = (
     | DeleteDevice
     | DeviceSpoke
     | WriteDevice
+    | SetFault
 )
 """What a person or a script does; each is answered, a refused one with a status >= 400."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .model import PLATFORM
+from .model import IDENTITY, PLATFORM
 from .status import StatusInputs, connectivity, display, overall_progress, overall_status
 from .variables import vpn_disabled
 
@@ -38,6 +38,7 @@ FIELDS: tuple[str, ...] = (
     "os_version",
     "supervisor_version",
     "is_undervolted",
+    "ip_address",
     "deleted",
 )
 """Besides these there is ``services.<name>``: the status of a service's newest image install."""
@@ -45,6 +46,7 @@ SERVICE_PREFIX = "services."
 
 _OS_VERSION = PLATFORM.index("os_version")
 _SUPERVISOR_VERSION = PLATFORM.index("supervisor_version")
+_IP_ADDRESS = IDENTITY.index("ip_address")
 _IS_UNDERVOLTED = PLATFORM.index("is_undervolted")
 
 
@@ -95,6 +97,7 @@ def observe(device: Device, profile: Profile) -> dict[str, Any]:
         "os_version": device.platform[_OS_VERSION],
         "supervisor_version": device.platform[_SUPERVISOR_VERSION],
         "is_undervolted": device.platform[_IS_UNDERVOLTED],
+        "ip_address": device.identity[_IP_ADDRESS],
         "deleted": device.deleted,
     }
     _services(device, seen)

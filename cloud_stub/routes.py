@@ -160,7 +160,9 @@ def _vpn_event(state: State, request: Request, *, up: bool, now_ms: int) -> Resp
         if up:
             columns = cloudlink.connected(instance)
             state.write(device, columns, cloudlink.UP, now_ms=now_ms)
-        elif cloudlink.takes_down(device, instance):
+        elif cloudlink.takes_down(
+            device, instance, believe_stale="stale-disconnect" in state.faults
+        ):
             columns = cloudlink.disconnected()
             state.write(device, columns, cloudlink.DOWN, now_ms=now_ms)
     return OK

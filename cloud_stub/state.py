@@ -15,7 +15,7 @@ from .status import HeartbeatState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .messages import Effect
+    from .messages import Effect, KnownFault
     from .settings import CloudSettings
 
 
@@ -32,6 +32,7 @@ class State:
         "calls",
         "devices",
         "effects",
+        "faults",
         "fleets",
         "fleets_by_uuid",
         "gone",
@@ -59,6 +60,8 @@ class State:
         self.fleets_by_uuid: dict[str, Fleet] = {}
         self.keys: dict[str, Key | Device] = {}
         """By sealed key.  A device's own leads to its row at once: most keys are such keys."""
+        self.faults: set[KnownFault] = set()
+        """Faults of a real cloud that are switched on."""
         self.instances = 0
         """VPN service instances are numbered from 1 to this."""
         self.numbers = 0

@@ -196,6 +196,10 @@ class VpnServer:
         self._counts[peer.uuid] = self._counts.get(peer.uuid, 0) + 1
         self._pending[peer.uuid] = None
         self._out.append(AcceptSession(session=session))
+        # no duplicate-cn: who logs in under a name ends the older session of that name
+        for other, old in list(self._peers.items()):
+            if old.uuid == peer.uuid and old.let_in and other != session:
+                self._close(other)
 
     def _gone(self, session: int) -> None:
         """A session is over; only a device's last one is a disconnect (``§8``, ref-count)."""

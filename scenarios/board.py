@@ -7,7 +7,6 @@ It carries out what a supervisor wants (``agent.effects``) and gives back what h
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent import effects as do
@@ -24,6 +23,7 @@ from agent.events import (
     PullFinished,
 )
 
+from .cards import Card, DiskState, shared, shared_boxes, without_power
 from .pulls import Catalog, Pulls, Registry
 
 if TYPE_CHECKING:
@@ -41,26 +41,15 @@ CRASH_RESTART_MS = 100
 """First wait of the engine's restart policy; doubles with every crash."""
 CRASH_RESTART_MAX_MS = 60_000
 
-DiskState = Literal["ok", "full", "read_only"]
 _UNREACHED = Registry(None)
 _Files = tuple[tuple[str, str], ...]
-
-
-@lru_cache(maxsize=1024)
-def _shared(images: tuple[str, ...]) -> tuple[str, ...]:
-    """One value for all boards with the same images."""
-    return images
-
-
-@lru_cache(maxsize=1024)
-def _shared_boxes(boxes: tuple[Container, ...]) -> tuple[Container, ...]:
-    return boxes
 
 
 class Board:
     """One board; a steady one is a handful of shared or empty values."""
 
     __slots__ = (
+        "_card",
         "_catalog",
         "_containers",
         "_crashes",
@@ -88,6 +77,8 @@ class Board:
         """tmpfs: the reboot breadcrumb."""
         self._catalog = catalog
         self._disk: DiskState = "ok"
+        self._card: Card | None = None
+        """What a forgetful disk holds of late."""
         self._images: tuple[str, ...] = ()
         self._containers: tuple[Container, ...] = ()
         self._stopped: tuple[str, ...] = ()
@@ -109,7 +100,7 @@ class Board:
     def flash(self, persisted: Persisted, images: tuple[str, ...]) -> None:
         """Write the disk from outside: configuration, keys, preloaded images."""
         self.persisted = persisted
-        self._images = _shared(tuple(sorted(images)))
+        self._images = shared(tuple(sorted(images)))
         self._containers = self._stopped = ()
         self._pulls = None
 
@@ -125,20 +116,34 @@ class Board:
     def power_cut(self) -> None:
         """Everything that is not on the disk is gone."""
         self._off()
+        self._forget()
 
     def shut_down(self) -> None:
         """Stop in order; to the disk it makes no difference here."""
         self._off()
+        self._forget()
+
+    def _forget(self) -> None:
+        """A forgetful disk is what it was when it began to forget."""
+        if self._card is not None:
+            self.insert(self._card)
+
+    def card(self) -> Card:
+        """A copy of the card."""
+        boxes = without_power(self._containers)
+        return Card(self.persisted, self._images, boxes, self._stopped)
+
+    def insert(self, card: Card) -> None:
+        """The board has this card now."""
+        self.persisted, self._images, self._containers, self._stopped = card
+        self._pulls = None
 
     def _off(self) -> None:
         self.report_cache, self.reboot_needed = None, False
         self._locks = self._own_locks = ()
         self._soon = self._crashes = None
         self._interrupt_pulls()
-        self._containers = tuple(
-            replace(box, state="exited") if box.state == "running" else box
-            for box in self._containers
-        )
+        self._containers = without_power(self._containers)
 
     def supervisor_gone(self) -> None:
         """The supervisor's process ended: its pulls end with it, the engine goes on."""
@@ -178,7 +183,7 @@ class Board:
         if self._pulls is not None:
             for event in self._pulls.advance(now_ms):
                 if isinstance(event, PullFinished):
-                    self._images = _shared(tuple(sorted({*self._images, event.image})))
+                    self._images = shared(tuple(sorted({*self._images, event.image})))
                 events.append(event)
             self._flowed += self._pulls.take_flowed()
             if self._pulls.empty:
@@ -213,7 +218,7 @@ class Board:
 
     def _set(self, new: Container) -> None:
         changed = tuple(new if box.name == new.name else box for box in self._containers)
-        self._containers = _shared_boxes(changed)
+        self._containers = shared_boxes(changed)
 
     # --- what the supervisor wants ---------------------------------------------------------------
 
@@ -252,12 +257,12 @@ class Board:
             case do.PullImage():
                 if effect.image in self._images:
                     self._later(now_ms, PullFinished(image=effect.image))
-                elif self._disk != "ok":
+                elif self._disk in ("full", "read_only"):
                     self._later(now_ms, PullFailed(image=effect.image, reason=self._disk_error()))
                 else:
                     if self._pulls is None:
                         self._pulls = Pulls(self._catalog, self._registry)
-                    self._pulls.begin(effect.image, now_ms)
+                    self._pulls.begin(effect.image, now_ms, base=effect.base)
             case do.CancelPull():
                 if self._pulls is not None:
                     self._pulls.cancel(effect.image, now_ms)
@@ -331,9 +336,12 @@ class Board:
         return "no space left on device" if self._disk == "full" else "read-only file system"
 
     def set_disk(self, state: DiskState, now_ms: int) -> None:
-        """The disk fills up, goes read-only, or is well again."""
+        """The disk fills up, goes read-only, begins to forget, or is well again."""
         self._disk = state
-        if state != "ok" and self._pulls is not None:
+        self._card = None
+        if state == "forgets":
+            self._card = self.card()
+        if state in ("full", "read_only") and self._pulls is not None:
             self._pulls.fail_all(self._disk_error(), now_ms)
 
     # --- user code -------------------------------------------------------------------------------
@@ -341,6 +349,10 @@ class Board:
     def services(self, app: str) -> tuple[str, ...]:
         """Services of an app that have a container, by name."""
         return tuple(sorted({box.service for box in self._containers if box.app == app}))
+
+    def apps(self) -> tuple[str, ...]:
+        """Apps that have a container."""
+        return tuple(sorted({box.app for box in self._containers}))
 
     def hold_lock(self, app: str, service: str) -> None:
         """User code creates its lock file."""

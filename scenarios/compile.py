@@ -239,6 +239,11 @@ class _Compiler:
             if driven:
                 remedy = "say so in the file: fleet: {scripted: true}"
                 self._note(written, "do", f"{written.verb} is for scripted devices", remedy)
+        if isinstance(written.action, verbs.Clone):
+            of, names = written.action.of, [device.name for device in self.roster.devices]
+            if of not in names:
+                hint = suggest(of, names[:200])
+                self._note(written, "of", f"no device is called '{of}'", hint)
         fleet = getattr(written.action, "fleet", None)
         if fleet is not None and fleet not in self.roster.fleets:
             known = tuple(self.roster.fleets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from agent.events import Event, PullFailed, PullFinished, PullProgressed
 
@@ -26,15 +26,26 @@ class Times(NamedTuple):
 class Catalog:
     """What the registry holds, and how its services behave; shared by all boards of a world."""
 
-    __slots__ = ("_sizes", "_times")
+    __slots__ = ("_deltas", "_sizes", "_times")
 
     def __init__(self) -> None:
+        self._deltas: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._times: dict[str, Times] = {}
 
-    def add(self, image: str, *, size_bytes: int, start_time_ms: int, stop_time_ms: int) -> None:
-        """Publish an image; a time of 0 is the usual one."""
+    def add(
+        self,
+        image: str,
+        *,
+        size_bytes: int,
+        start_time_ms: int,
+        stop_time_ms: int,
+        delta_bytes: int | None = None,
+    ) -> None:
+        """Publish an image; a time of 0 is the usual one; ``None``: nobody makes deltas of it."""
         self._sizes[image] = max(1, size_bytes)
+        if delta_bytes is not None:
+            self._deltas[image] = max(1, delta_bytes)
         if start_time_ms or stop_time_ms:
             self._times[image] = Times(
                 start_time_ms or DEFAULT_START_MS, stop_time_ms or DEFAULT_STOP_MS
@@ -44,12 +55,20 @@ class Catalog:
         """Bytes of an image; ``None``: the registry does not have it."""
         return self._sizes.get(image)
 
+    def delta_size(self, image: str) -> int | None:
+        """Bytes of a delta to it; ``None``: there is none."""
+        return self._deltas.get(image)
+
     def times(self, image: str) -> Times:
         """How long the image's service takes to start and to stop."""
         return self._times.get(image, _USUAL)
 
 
 _USUAL = Times()
+
+
+DeltaState = Literal["ok", "processing", "none", "broken"]
+NO_DELTA, BROKEN_DELTA = "the delta server has no such delta", "the delta cannot be applied"
 
 
 class Registry(NamedTuple):
@@ -61,14 +80,26 @@ class Registry(NamedTuple):
     """Every pull fails with this at once."""
     latency_ms: int = 0
     """Before the first byte of a pull."""
+    delta: DeltaState = "ok"
+    """The delta server: ``processing``: not yet made (504); ``none``: 404 for any; ``broken``:
+    none can be applied."""
+
+
+def _failed(image: str, why: str) -> PullFailed:
+    if why == NO_DELTA:
+        return PullFailed(image=image, reason=why, delta="none")
+    if why == BROKEN_DELTA:
+        return PullFailed(image=image, reason=why, delta="broken")
+    return PullFailed(image=image, reason=why)
 
 
 class _Pull:
     """One running pull."""
 
-    __slots__ = ("done", "percent", "size")
+    __slots__ = ("delta", "done", "percent", "size")
 
-    def __init__(self, size: int, done: int) -> None:
+    def __init__(self, size: int, done: int, *, delta: bool = False) -> None:
+        self.delta = delta
         self.size = size
         self.done = done
         """Bytes on the disk."""
@@ -79,14 +110,16 @@ class Pulls:
     """The running pulls of one board, and the finished layers of those that were cut short."""
 
     __slots__ = (
-        *("_active", "_catalog", "_failing", "_flowed", "_layers", "_moved_ms", "_registry"),
-        *("_starting", "_tick_ms"),
+        *("_active", "_bases", "_catalog", "_failing", "_flowed", "_layers", "_moved_ms"),
+        *("_registry", "_starting", "_tick_ms"),
     )
 
     def __init__(self, catalog: Catalog, registry: Registry) -> None:
         self._catalog = catalog
         self._registry = registry
         self._active: dict[str, _Pull] = {}
+        self._bases: dict[str, str] = {}
+        """Image → what a delta of it starts from, while the registry is slow to begin."""
         self._starting: dict[str, int] = {}
         """Image → when the registry begins to answer (ms)."""
         self._failing: dict[str, tuple[int, str]] = {}
@@ -115,24 +148,41 @@ class Pulls:
         for image in self._active:
             self._may_fail(image, now_ms)
 
-    def begin(self, image: str, now_ms: int) -> None:
-        """Start or resume a pull."""
+    def begin(self, image: str, now_ms: int, *, base: str = "") -> None:
+        """Start or resume a pull, of a delta where there is an image to start from."""
         size = self._catalog.size(image)
         if size is None:
             self._failing[image] = (now_ms, "not found")
             return
+        delta = self._catalog.delta_size(image) if base else None
+        refused = self._no_delta(delta) if base else None
+        if refused is not None:
+            self._failing[image] = (now_ms, refused)
+            return
         if self._registry.latency_ms and image not in self._starting:
             self._starting[image] = now_ms + self._registry.latency_ms
+            self._bases[image] = base
             return
         self._starting.pop(image, None)
         self._move(now_ms)
         if not self._active:
             self._tick_ms = now_ms + PROGRESS_MS
-        self._active[image] = _Pull(size, self._layers.pop(image, 0))
+        if delta is not None:
+            self._active[image] = _Pull(delta, 0, delta=True)
+        else:
+            self._active[image] = _Pull(size, self._layers.pop(image, 0))
         self._may_fail(image, now_ms)
 
+    def _no_delta(self, size: int | None) -> str | None:
+        """Why the delta server gives nothing."""
+        if self._registry.error is not None:
+            return None  # the whole way fails, which is another failure
+        if self._registry.delta == "processing":
+            return "the delta is still being made"
+        return NO_DELTA if size is None or self._registry.delta == "none" else None
+
     def _may_fail(self, image: str, now_ms: int) -> None:
-        rate, error, _ = self._registry
+        rate, error, *_ = self._registry
         if error is not None:
             self._failing[image] = (now_ms, error)
         elif rate is None:
@@ -160,7 +210,7 @@ class Pulls:
 
     def _interrupt(self, image: str) -> None:
         pull = self._active.pop(image, None)
-        if pull is not None:
+        if pull is not None and not pull.delta:
             layer = -(-pull.size // LAYERS)
             kept = pull.done - pull.done % layer
             if kept:
@@ -199,14 +249,14 @@ class Pulls:
     def advance(self, now_ms: int) -> list[Event]:
         """What happened up to now, by image."""
         for image in sorted(image for image, at_ms in self._starting.items() if at_ms <= now_ms):
-            self.begin(image, now_ms)
+            self.begin(image, now_ms, base=self._bases.pop(image, ""))
         self._move(now_ms)
         events: list[Event] = []
         for image, (at_ms, why) in sorted(self._failing.items()):
             if at_ms <= now_ms:
                 del self._failing[image]
                 self._interrupt(image)
-                events.append(PullFailed(image=image, reason=why))
+                events.append(_failed(image, why))
         ticked = now_ms >= self._tick_ms
         if ticked:
             self._tick_ms = now_ms + PROGRESS_MS
@@ -214,7 +264,10 @@ class Pulls:
             percent = 100 * pull.done // pull.size
             if pull.done >= pull.size:
                 del self._active[image]
-                events.append(PullFinished(image=image))
+                if pull.delta and self._registry.delta == "broken":
+                    events.append(_failed(image, BROKEN_DELTA))
+                else:
+                    events.append(PullFinished(image=image))
             elif ticked and percent != pull.percent:
                 pull.percent = percent
                 events.append(PullProgressed(image=image, percent=percent))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .history import Unmet
     from .model import DeviceSpec, Scenario, Step
+    from .pulls import DeltaState
     from .verbs import Fault
 
 _NO_CONFIG: Mapping[str, str] = {}
@@ -114,7 +115,7 @@ class World:
         """A fleet's uuid follows from its name."""
         return digest("fleet", fleet)
 
-    def preregister(self, device: Device, *, preload: str | None) -> None:
+    def preregister(self, device: Device, *, preload: str | None, configured: bool = True) -> None:
         """A person registers the device; its disk gets the keys, and a release if one is named."""
         spec = device.spec
         uuid, key = digest("uuid", self.seed, spec.name), self._key("device", spec.name)
@@ -129,7 +130,7 @@ class World:
             registered_at_ms=self.agenda.now_ms,
             application_id=self.cloudside.cloud.fleet_id(spec.fleet),
             target=self._preloaded(spec) if preload else None,
-            config=self._downloaded_config(),
+            config=self._downloaded_config() if configured else _NO_CONFIG,
         )
         self._write_disk(device, persisted, preload)
         if self.agenda.now_ms and uuid in self.cloudside.unseen:
@@ -140,12 +141,12 @@ class World:
             # before anything happens the devices of a fleet look alike
             self.history.initial[spec.name] = self._views.setdefault(tuple(view.items()), view)
 
-    def provision(self, device: Device, *, preload: str | None) -> None:
+    def provision(self, device: Device, *, preload: str | None, configured: bool = True) -> None:
         """The device's disk gets an image of its fleet, with the provisioning key."""
         persisted = Persisted(
             provisioning_key=self._key("provisioning", device.spec.fleet),
             application_id=self.cloudside.cloud.fleet_id(device.spec.fleet),
-            config=self._downloaded_config(),
+            config=self._downloaded_config() if configured else _NO_CONFIG,
         )
         self._write_disk(device, persisted, preload)
 
@@ -178,11 +179,26 @@ class World:
 
     def known(self, device: Device, uuid: str | None, key: str | None) -> None:
         """The device has this identity now."""
+        if device.uuid is not None:
+            self.cloudside.forget(device.uuid, device.name)
         device.uuid, device.key, device.row = uuid, key, None
         if uuid is not None:
-            self.cloudside.names[uuid] = device.name
+            self.cloudside.name(uuid, device.name)
             if uuid not in self.cloudside.cloud.devices:
                 self.cloudside.unseen.add(uuid)
+
+    def clone(self, device: Device, original: Device) -> None:
+        """The device's card is a copy of another one's: to the cloud they are one device."""
+        if original.uuid is None:
+            self.cloudside.note(device.name, f"{original.name} has no uuid yet: nothing is copied")
+            return
+        before = self.cloudside.view(device.uuid) if device.uuid else {}
+        device.board.insert(original.board.card())
+        self.known(device, original.uuid, original.key)
+        now_ms = self.agenda.now_ms
+        for field, value in self.cloudside.view(original.uuid).items():
+            if before.get(field) != value:
+                self.history.changes.add(now_ms, device.name, field, value, "cloned")
 
     # --- what steps do ---------------------------------------------------------------------------
 
@@ -242,12 +258,21 @@ class World:
         return Request(id=number, method=method, path=path, headers=headers, body=body)
 
     def _call_device(self, call: Any) -> None:
-        name = self.cloudside.names.get(call.uuid)
-        self.tunnels.call_device(self.devices.get(name) if name else None, call)
+        names = self.cloudside.names.get(call.uuid, ())
+        devices = [self.devices[name] for name in names]
+        # of two with one uuid it is the one whose tunnel the server has
+        reached = next((device for device in devices if device.session is not None), None)
+        self.tunnels.call_device(reached, call)
 
     def set_registry(self, fault: Fault) -> None:
         """The registry's health, for every board."""
         self.conditions.registry_fault = fault
+        for device in self.devices.values():
+            self.conditions.refresh_registry(device)
+
+    def set_delta(self, state: DeltaState) -> None:
+        """The delta server's health, for every board."""
+        self.conditions.delta = state
         for device in self.devices.values():
             self.conditions.refresh_registry(device)
 

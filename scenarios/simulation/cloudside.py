@@ -80,8 +80,8 @@ class CloudSide:
         """Heartbeats that took the shortcut."""
         self.running = True
         """False while the cloud restarts: nothing is answered, timers wait."""
-        self.names: dict[str, str] = {}
-        """uuid → device name in the scenario."""
+        self.names: dict[str, tuple[str, ...]] = {}
+        """uuid → device names in the scenario; several where devices were cloned."""
         self.unseen: set[str] = set()
         """uuids of devices of which nobody has seen a row yet."""
         self._agenda = agenda
@@ -98,6 +98,16 @@ class CloudSide:
     def door(self, door: FrontDoor) -> None:
         self._door = door
         self._look()
+
+    def name(self, uuid: str, name: str) -> None:
+        """A device of the scenario has this uuid."""
+        names = self.names.get(uuid, ())
+        if name not in names:
+            self.names[uuid] = (*names, name)
+
+    def forget(self, uuid: str, name: str) -> None:
+        """It has it no more."""
+        self.names[uuid] = tuple(other for other in self.names[uuid] if other != name)
 
     def _look(self) -> None:
         self.quiet = self.running and self._door.open and not self.cloud.calls_pending
@@ -151,11 +161,14 @@ class CloudSide:
         for effect in outcome.effects:
             match effect:
                 case FieldChanged():
-                    name = self.names.get(effect.uuid)
-                    if self.unseen and effect.uuid in self.unseen and name is not None:
+                    names = self.names.get(effect.uuid, ())
+                    if self.unseen and effect.uuid in self.unseen and names:
                         self.introduce(effect.uuid, effect.cause)
                         introduced = effect.uuid
-                    elif name is not None and effect.uuid != introduced:
+                        names = ()
+                    elif effect.uuid == introduced:
+                        names = ()
+                    for name in names:
                         self.history.changes.add(
                             now_ms, name, effect.field, effect.new, effect.cause
                         )
@@ -176,14 +189,15 @@ class CloudSide:
         """A target-state poll: its path names the device."""
         if isinstance(event, Request):
             uuid = next((part for part in event.path.split("/") if part in self.names), "")
-            traffic.add("heartbeats", self._agenda.now_ms, self.names.get(uuid, ""))
+            traffic.add("heartbeats", self._agenda.now_ms, self.names.get(uuid, ("",))[0])
 
     def introduce(self, uuid: str, cause: str) -> None:
         """A device's row is new: people see every field of it, not only what changes later."""
         self.unseen.discard(uuid)
         for field, value in self.view(uuid).items():
             if value is not None:
-                self.history.changes.add(self._agenda.now_ms, self.names[uuid], field, value, cause)
+                for name in self.names[uuid]:
+                    self.history.changes.add(self._agenda.now_ms, name, field, value, cause)
 
     def restart(self, down_for_ms: int) -> None:
         """Stop the cloud; what its memory and timers held is there when it is back."""

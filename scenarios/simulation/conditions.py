@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Literal
 from agent.events import BoardMeasured
 from agent.host_os import ProgressScript, ProgressStep, progress_request
 
-from ..pulls import Registry
+from ..pulls import DeltaState, Registry
 from ..verbs import Fault
 from .links import Fate, Link
 
 if TYPE_CHECKING:
-    from ..board import DiskState
+    from ..cards import DiskState
     from ..virtual import World
     from .device import Device
 
 NTP_PERIOD_MS = 64_000
 """chrony's shortest poll; balenaOS lets it step the clock at any of them."""
+IP_REFRESH_MS = 30_000
+"""``ipAddressUpdateInterval``."""
 RUN_EPOCH_MS = 1_767_225_600_000
 """Wall time at the start of a run: 2026-01-01 00:00 UTC."""
 
@@ -25,11 +27,13 @@ RUN_EPOCH_MS = 1_767_225_600_000
 class Conditions:
     """Changes the conditions a device lives in, and tells whoever notices."""
 
-    __slots__ = ("_host_requests", "_registries", "registry_fault", "world")
+    __slots__ = ("_host_requests", "_registries", "delta", "registry_fault", "world")
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.registry_fault = Fault(state="up")
+        self.delta: DeltaState = "ok"
+        """The delta server's health."""
         self._host_requests = 0
         self._registries: dict[Registry, Registry] = {}
         """One shared value for each state."""
@@ -63,19 +67,33 @@ class Conditions:
             rate = None
         elif state != "up":
             error = "refused" if state == "down" else f"HTTP {fault.status}"
-        registry = Registry(rate, error, fault.latency_ms)
+        registry = Registry(rate, error, fault.latency_ms, self.delta)
         registry = self._registries.setdefault(registry, registry)
         device.board.set_registry(registry, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)
 
     def user_lock(self, device: Device, service: str | None, *, hold: bool) -> None:
         """User code creates or removes its lock file."""
-        app = self.world.fleet_uuid(device.spec.fleet)
-        for name in [service] if service else device.board.services(app):
-            if hold:
-                device.board.hold_lock(app, name)
-            else:
-                device.board.release_lock(app, name)
+        # the fleet it was moved from may have containers left
+        apps = device.board.apps() or (self.world.fleet_uuid(device.spec.fleet),)
+        for app in apps:
+            for name in [service] if service else device.board.services(app):
+                if hold:
+                    device.board.hold_lock(app, name)
+                else:
+                    device.board.release_lock(app, name)
+
+    def new_address(self, device: Device, address: str) -> None:
+        """The uplink has another address: old connections are dead, the supervisor reports it."""
+        device.address = address
+        self.world.tunnels.address_changed(device)
+        wait_ms = IP_REFRESH_MS - self.world.agenda.now_ms % IP_REFRESH_MS
+        self.world.agenda.after(wait_ms, self._address_seen, device, device.life)
+
+    def _address_seen(self, device: Device, life: int) -> None:
+        if device.life == life and device.agent is not None and device.address is not None:
+            reading = BoardMeasured(readings={"ip_address": device.address})
+            self.world.machines.supervisor_event(device, device.process, reading)
 
     def handover_complete(self, device: Device, service: str | None) -> None:
         """The hand-over file of a service appears."""

@@ -29,6 +29,7 @@ class Device:
 
     __slots__ = (
         "_link_draws",
+        "address",
         "agent",
         "armed_ms",
         "attempt",
@@ -84,6 +85,8 @@ class Device:
         self.sampled = 0
         """The newest sample of the sensors."""
         self.undervolted = False
+        self.address: str | None = None
+        """Of its uplink, once DHCP gave another one."""
 
     @property
     def link_draws(self) -> Stream:
@@ -98,7 +101,10 @@ class Device:
             self.sampled,
             Stream(self.machines.world.seed, self.name, "sensors", self.sampled, self.life),
         )
-        return BoardMeasured(readings=sample(self.sampled, undervolted=self.undervolted))
+        readings = sample(self.sampled, undervolted=self.undervolted)
+        if self.address is not None:
+            readings = {**readings, "ip_address": self.address}
+        return BoardMeasured(readings=readings)
 
     @property
     def trusts_certificates(self) -> bool:

@@ -19,6 +19,9 @@ CHANNELS: tuple[Channel, ...] = ("vpn", "api", "dns", "registry", "ntp")
 
 SYN_INSTANTS_MS = (0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000)
 """When Linux tries a TCP connection again: 1 s, doubling (``tcp_syn_retries`` = 6)."""
+HELD_BY_PORTAL: frozenset[Channel] = frozenset(("vpn", "registry", "ntp"))
+"""What a captive portal holds back until somebody has logged in; HTTP it answers itself, and the
+name server is its own."""
 RETRANSMIT_MIN_MS = 200
 """Linux' least retransmission time-out of an open TCP connection; doubles."""
 DNS_TIMEOUT_MS = 10_000
@@ -60,7 +63,7 @@ class Link:
     mtu: int | None = None
     nat_timeout_ms: int | None = None
     captive: bool = False
-    """A captive portal answers HTTP with its own page."""
+    """A captive portal answers HTTP with its own page and holds back the rest."""
     dns: Literal["up", "down", "hang", "error"] = "up"
     dns_latency_ms: int = 0
     dns_share: float = 1.0
@@ -109,6 +112,8 @@ class Link:
         """What a packet of ``channel`` meets in one direction now."""
         if not self.up:
             return Fate.NO_ROUTE if outward else Fate.DROP
+        if self.captive and channel in HELD_BY_PORTAL:
+            return Fate.DROP
         for name, rule in self.rules:
             if name == channel and (rule.outward if outward else rule.inward):
                 return Fate.DROP if rule.mode == "drop" else Fate.REJECT

@@ -36,6 +36,7 @@ def publish(world: World, release: verbs.Release, *, fleet: str) -> None:
         world.catalog.add(
             image,
             size_bytes=service.size_bytes,
+            delta_bytes=service.delta_bytes,
             start_time_ms=service.start_time_ms,
             stop_time_ms=service.stop_time_ms,
         )

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from agent.host_os import ProgressScript, ProgressStep, flasher, os_update
 from cloud_stub.messages import (
     DeleteDevice,
+    MoveDevice,
     PinDevice,
     Response,
     SetActive,
+    SetEnvironment,
+    SetFault,
     SetFrozen,
     SetVariable,
 )
@@ -41,6 +44,11 @@ ACTION_PATHS = {
     "blink": "/supervisor/v1/blink",
 }
 
+CloudVerb = (
+    verbs.Api | verbs.Registry | verbs.VpnServer | verbs.CloudRestart | verbs.Delta | verbs.Incident
+)
+"""Verbs that act on no device."""
+
 
 def carry_out(world: World, step: Step) -> None:
     """Mark the step in the history and do it."""
@@ -62,7 +70,7 @@ def carry_out(world: World, step: Step) -> None:
                     dns_share=action.share,
                 )
                 world.conditions.set_link(device, resolver)
-        case verbs.Api() | verbs.Registry() | verbs.VpnServer() | verbs.CloudRestart():
+        case _ if isinstance(action, CloudVerb):
             _cloud_fault(world, action)
         case verbs.Release():
             _release(world, step, action)
@@ -138,9 +146,7 @@ def _change_links(
 # --- the cloud's side ---------------------------------------------------------------------------
 
 
-def _cloud_fault(
-    world: World, action: verbs.Api | verbs.Registry | verbs.VpnServer | verbs.CloudRestart
-) -> None:
+def _cloud_fault(world: World, action: CloudVerb) -> None:
     match action:
         case verbs.Api():
             door = FrontDoor(
@@ -155,6 +161,10 @@ def _cloud_fault(
             world.set_registry(action)
         case verbs.CloudRestart():
             world.cloudside.restart(action.down_for_ms)
+        case verbs.Incident():
+            world.command(SetFault(fault=action.name, on=action.state == "on"))
+        case verbs.Delta():
+            world.set_delta(action.state)
         case verbs.VpnServer():
             names = [action.name] if action.name else sorted(world.tunnels.hosts.by_name)
             for name in names:
@@ -206,6 +216,22 @@ def _on_device(world: World, device: Device, action: Any) -> None:
             machines.supervisor(device, action.state)
         case verbs.Service():
             world.conditions.misbehave(device, action.name, action.state)
+        case verbs.Disk() | verbs.Undervolt() | verbs.Clock() | verbs.Dhcp():
+            _on_board(world, device, action)
+        case verbs.HandoverComplete():
+            world.conditions.handover_complete(device, action.service)
+        case verbs.Lock():
+            _lock(world, device, action)
+        case _:
+            _on_account(world, device, action)
+
+
+def _on_board(
+    world: World,
+    device: Device,
+    action: verbs.Disk | verbs.Undervolt | verbs.Clock | verbs.Dhcp,
+) -> None:
+    match action:
         case verbs.Disk():
             if action.state is not None:
                 world.conditions.set_disk(device, action.state)
@@ -215,12 +241,8 @@ def _on_device(world: World, device: Device, action: Any) -> None:
             world.conditions.set_clock(
                 device, shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms
             )
-        case verbs.HandoverComplete():
-            world.conditions.handover_complete(device, action.service)
-        case verbs.Lock():
-            _lock(world, device, action)
-        case _:
-            _on_account(world, device, action)
+        case verbs.Dhcp():
+            world.conditions.new_address(device, action.address)
 
 
 def _on_account(world: World, device: Device, action: Any) -> None:
@@ -233,14 +255,28 @@ def _on_account(world: World, device: Device, action: Any) -> None:
                 level=action.level, target=target, name=action.name, value=action.value
             )
             world.tell(variable, device)
+        case verbs.Environment():
+            by_device = action.level == "device"
+            environment = SetEnvironment(
+                level=action.level,
+                target=device.uuid or "" if by_device else device.spec.fleet,
+                service=action.service,
+                name=action.name,
+                value=action.value,
+            )
+            world.tell(environment, device)
+        case verbs.Move():
+            world.tell(MoveDevice(uuid=device.uuid or "", fleet=action.fleet), device)
+        case verbs.Clone():
+            world.clone(device, world.devices[action.of])
         case verbs.Pin():
             world.tell(PinDevice(uuid=device.uuid or "", commit=action.commit), device)
         case verbs.Account():
             _account(world, device, action.set)
         case verbs.Preregister():
-            world.preregister(device, preload=action.release)
+            world.preregister(device, preload=action.release, configured=action.configured)
         case verbs.Provision():
-            world.provision(device, preload=action.release)
+            world.provision(device, preload=action.release, configured=action.configured)
         case verbs.PostProvision():
             steps = flasher()
             span = action.flash_time_ms // max(1, len(steps.steps) - 1)
@@ -315,7 +351,8 @@ def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.D
             )
 
     app = world.cloudside.cloud.fleet_id(device.spec.fleet)
-    body = {"appId": app, **({"force": True} if action.force else {})}
+    flags = {"force": action.force, "cancel": action.cancel}
+    body = {"appId": app, **{name: True for name, given in flags.items() if given}}
     world.ask_device(device, ACTION_PATHS[action.name], body, judge)
 
 

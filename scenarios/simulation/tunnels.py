@@ -160,7 +160,8 @@ class Tunnels:
     def close(self, device: Device) -> None:
         """The client closes its tunnel in order; the server sees it if the way is open."""
         session, device.session = device.session, None
-        if session is not None and device.link.fate("vpn", outward=True) is Fate.PASS:
+        way = device.link.fate("vpn", outward=True)
+        if session is not None and not session.lost and way is Fate.PASS:
             self._agenda.after(self._trip_ms(device), self._closed, session)
 
     def _closed(self, session: Session) -> None:
@@ -184,6 +185,8 @@ class Tunnels:
         session = device.session
         if session is None or session.up_ms is None:
             return
+        if session.lost:
+            return
         link = device.link
         outward, inward = link.fate("vpn", outward=True), link.fate("vpn", outward=False)
         if Fate.REJECT in (outward, inward):
@@ -201,6 +204,14 @@ class Tunnels:
             self._silence_in(session)
         elif session.silent_in:
             self._agenda.after(self._next_ping_ms(session), self._heard_in, session)
+
+    def address_changed(self, device: Device) -> None:
+        """The device's tunnel goes on from an address that is not its own any more."""
+        session = device.session
+        if session is not None and session.up_ms is not None:
+            session.lost = True
+            self._silence_out(session)
+            self._silence_in(session)
 
     def server_changed(self, host: ServerHost) -> None:
         """A server went silent or is heard again: its clients notice."""
@@ -238,6 +249,7 @@ class Tunnels:
     def _heard_out(self, session: Session) -> None:
         device = session.device
         alive = device.session is session and session.id in session.server.sessions
+        alive = alive and not session.lost
         if alive and session.silent_out and device.link.fate("vpn", outward=True) is Fate.PASS:
             session.silent_out = False
             self.hosts.serve(session.server, server.PeerHeard(session=session.id))
@@ -247,6 +259,7 @@ class Tunnels:
         if (
             device.session is session
             and session.silent_in
+            and not session.lost
             and session.id in session.server.sessions
             and session.server.state != "hang"
             and device.link.fate("vpn", outward=False) is Fate.PASS
@@ -295,6 +308,8 @@ class Tunnels:
     @staticmethod
     def _open_both_ways(device: Device) -> bool:
         link = device.link
+        if device.session is not None and device.session.lost:
+            return False
         return (
             link.fate("vpn", outward=True) is Fate.PASS
             and link.fate("vpn", outward=False) is Fate.PASS

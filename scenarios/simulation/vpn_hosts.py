@@ -24,7 +24,17 @@ API_TRIP_MS = 1
 class Session:
     """One TCP connection of a VPN client; each end may think it alive when it is not."""
 
-    __slots__ = ("attempt", "device", "id", "life", "server", "silent_in", "silent_out", "up_ms")
+    __slots__ = (
+        "attempt",
+        "device",
+        "id",
+        "life",
+        "lost",
+        "server",
+        "silent_in",
+        "silent_out",
+        "up_ms",
+    )
 
     def __init__(self, number: int, device: Device, host: ServerHost, attempt: int) -> None:
         self.id = number
@@ -33,6 +43,8 @@ class Session:
         self.server = host
         self.attempt = attempt
         self.up_ms: int | None = None
+        self.lost = False
+        """Its address is nobody's any more: what is sent either way gets nowhere."""
         self.silent_in = False
         """The device hears nothing."""
         self.silent_out = False

@@ -12,17 +12,20 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Verb
-from .cloud_side import Api, CloudRestart, Dns, Fault, Registry, VpnServer
+from .cloud_side import Api, CloudRestart, Delta, Dns, Fault, Incident, Registry, VpnServer
 from .devices import (
     Account,
     Clock,
+    Clone,
     CloudlinkDown,
     CloudlinkUp,
     Config,
     Disk,
     DoAction,
     End,
+    Environment,
     Heartbeat,
+    Move,
     PostProvision,
     Preregister,
     Provision,
@@ -35,6 +38,7 @@ from .links import (
     CHANNELS,
     CaptivePortal,
     Channel,
+    Dhcp,
     Firewall,
     Impair,
     Network,
@@ -66,20 +70,26 @@ __all__ = [
     "CaptivePortal",
     "Channel",
     "Clock",
+    "Clone",
     "CloudRestart",
     "CloudlinkDown",
     "CloudlinkUp",
     "Config",
+    "Delta",
+    "Dhcp",
     "Disk",
     "Dns",
     "DoAction",
     "End",
+    "Environment",
     "Fault",
     "Firewall",
     "HandoverComplete",
     "Heartbeat",
     "Impair",
+    "Incident",
     "Lock",
+    "Move",
     "Network",
     "OsUpdate",
     "OsUpdateStep",
@@ -136,6 +146,12 @@ Action = Annotated[
     | CloudlinkUp
     | CloudlinkDown
     | Report
+    | Clone
+    | Move
+    | Environment
+    | Dhcp
+    | Delta
+    | Incident
     | End,
     Field(discriminator="do"),
 ]

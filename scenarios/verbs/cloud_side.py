@@ -72,6 +72,26 @@ class VpnServer(Verb):
     """The VPN service instance (``vpn1``, ``vpn2``, …); none: all there are."""
 
 
+class Incident(Verb):
+    """A fault that a real cloud once had, switched on or off in this one."""
+
+    do: Literal["incident"] = "incident"
+    name: Literal["stale-disconnect"]
+    """``stale-disconnect``: of October 2019, a VPN server's disconnect counts although the device
+    is on another server by now."""
+    state: Literal["on", "off"]
+    """Whether the cloud has it."""
+
+
+class Delta(Verb):
+    """The delta server; a device asks it while ``SUPERVISOR_DELTA`` is set."""
+
+    do: Literal["delta"] = "delta"
+    state: Literal["ok", "processing", "none", "broken"]
+    """``processing``: it is still making the delta; ``none``: it has none; ``broken``: a delta is
+    downloaded and cannot be applied."""
+
+
 class CloudRestart(Verb):
     """The API restarts; heartbeat timers survive (``STATUS.md §2``)."""
 

@@ -16,6 +16,9 @@ class Preregister(Verb):
     do: Literal["preregister"] = "preregister"
     release: Text | None = None
     """A release preloaded on its disk."""
+    configured: bool = True
+    """Whether its image was downloaded from the cloud and so has its poll interval; else the
+    supervisor begins with its own 15 min."""
 
 
 class Provision(Verb):
@@ -24,6 +27,17 @@ class Provision(Verb):
     do: Literal["provision"] = "provision"
     release: Text | None = None
     """A release preloaded on its disk."""
+    configured: bool = True
+    """Whether its image was downloaded from the cloud and so has its poll interval; else the
+    supervisor begins with its own 15 min."""
+
+
+class Clone(Verb):
+    """The device's card is a copy of another device's, with its uuid and key on it."""
+
+    do: Literal["clone"] = "clone"
+    of: Text
+    """The device whose card was copied; from here on the cloud takes both for one."""
 
 
 class PostProvision(Verb):
@@ -40,6 +54,28 @@ class Account(Verb):
     do: Literal["account"] = "account"
     set: Literal["frozen", "thawed", "active", "deactivated", "deleted"]
     """What becomes of the device."""
+
+
+class Move(Verb):
+    """A person moves the device to another fleet."""
+
+    do: Literal["move"] = "move"
+    fleet: Text = Field(min_length=1)
+    """Its name; made where there is none of that name (``release`` with ``fleet`` fills it)."""
+
+
+class Environment(Verb):
+    """An environment variable of services: where it changes, their containers are made anew."""
+
+    do: Literal["environment"] = "environment"
+    level: Literal["device", "fleet"] = "device"
+    """Whose variable; a device's wins over its fleet's."""
+    service: Text | None = None
+    """Of which service; none: of all."""
+    name: str = Field(min_length=1)
+    """As the service sees it."""
+    value: Text | None
+    """``null`` unsets it."""
 
 
 class Config(Verb):
@@ -66,6 +102,14 @@ class DoAction(Verb):
     """The HTTP status the person must see; ``ok``: any below 300; none: not judged."""
     force: bool = False
     """Override update locks."""
+    cancel: bool = False
+    """``update``: give up what is under way, also a sleep before the next try."""
+
+    @model_validator(mode="after")
+    def _cancels_updates(self) -> Self:
+        if self.cancel and self.name != "update":
+            raise ValueError("cancel belongs to name: update")
+        return self
 
 
 # --- the board ----------------------------------------------------------------------------------
@@ -93,8 +137,9 @@ class Disk(Verb):
     """The device's storage."""
 
     do: Literal["disk"] = "disk"
-    state: Literal["full", "read_only", "ok"] | None = None
-    """``full`` and ``read_only``: nothing can be written."""
+    state: Literal["full", "read_only", "forgets", "ok"] | None = None
+    """``full`` and ``read_only``: nothing can be written; ``forgets``: what is written from now on
+    is gone when the power is."""
     wear: Share | None = None
     """Share of the card's life used up."""
 

@@ -40,6 +40,14 @@ class Network(Verb):
     """``down``: nothing gets in or out."""
 
 
+class Dhcp(Verb):
+    """The site's DHCP server gives the device another address."""
+
+    do: Literal["dhcp"] = "dhcp"
+    address: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")]
+    """The new one: connections from the old one hear nothing more."""
+
+
 class Firewall(Verb):
     """The site firewall starts or stops blocking kinds of traffic."""
 
@@ -97,7 +105,7 @@ class Impair(Verb):
 
 
 class CaptivePortal(Verb):
-    """Every HTTP request is answered by a login page."""
+    """HTTP is answered by a login page, the rest is held back until somebody logs in."""
 
     do: Literal["captive_portal"] = "captive_portal"
     state: Literal["on", "off"]

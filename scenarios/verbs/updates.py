@@ -38,6 +38,8 @@ class ReleaseService(Verb):
 
     size_bytes: Size = Field(default=DEFAULT_IMAGE_BYTES, alias="size")
     """To download for it."""
+    delta_bytes: Size | None = Field(default=None, alias="delta")
+    """Size of a delta from the release before; none: the delta server makes none."""
     strategy: Strategy = "download-then-kill"
     """Label ``io.balena.update.strategy``; for an invalid value write it under ``labels``."""
     handover_timeout_ms: Ms | None = Field(default=None, alias="handover_timeout")

@@ -43,6 +43,9 @@ def parsed(**step: Any) -> Any:
         ({"do": "clock", "set": "1970-01-01T00:00:01Z"}, {"set_ms": 1_000}),
         ({"do": "clock", "jump": "-5m"}, {"jump_ms": -300_000}),
         ({"do": "os_update"}, {"steps": verbs.DEFAULT_OS_UPDATE}),
+        ({"do": "move", "fleet": 2}, {"fleet": "2"}),
+        ({"do": "environment", "name": "A", "value": 1}, {"value": "1", "service": None}),
+        ({"do": "action", "name": "update", "cancel": True}, {"cancel": True}),
         ({"do": "cloudlink_up", "service": 2}, {"service": "2"}),
     ],
 )
@@ -91,6 +94,10 @@ def test_a_release_says_its_services_in_full_in_short_or_not_at_all() -> None:
         {"do": "clock", "skew": "1s", "jump": "1s"},
         {"do": "clock", "set": "yesterday"},
         {"do": "disk"},
+        {"do": "dhcp", "address": "here"},
+        {"do": "environment", "name": "A"},
+        {"do": "action", "name": "reboot", "cancel": True},
+        {"do": "incident", "name": "unknown", "state": "on"},
         {"do": "release", "commit": "r", "services": {}},
         {"do": "cloud_restart", "down_for": "-1s"},
         {"do": "cloud_restart", "down_for": 5},
@@ -118,5 +125,6 @@ def test_the_table_of_verbs_is_complete() -> None:
         *("dns", "vpn_server", "cloud_restart", "captive_portal", "release", "pin", "lock"),
         *("handover_complete", "config", "os_update", "preregister", "provision"),
         *("post_provision", "account", "action", "clock", "disk", "undervolt", "service"),
-        *("supervisor", "heartbeat", "cloudlink_up", "cloudlink_down", "report", "end"),
+        *("supervisor", "heartbeat", "cloudlink_up", "cloudlink_down", "report"),
+        *("clone", "move", "environment", "dhcp", "delta", "incident", "end"),
     ]
