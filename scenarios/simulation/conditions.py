@@ -67,6 +67,8 @@ class Conditions:
             rate = None
         elif state != "up":
             error = "refused" if state == "down" else f"HTTP {fault.status}"
+        if error is None and not device.trusts_certificates:
+            error = "certificate is not valid"
         registry = Registry(rate, error, fault.latency_ms, self.delta)
         registry = self._registries.setdefault(registry, registry)
         device.board.set_registry(registry, now_ms=self.world.agenda.now_ms)
@@ -139,6 +141,7 @@ class Conditions:
         else:
             device.clock_off_ms += jump_ms or 0
         self.refresh(device)
+        self.refresh_registry(device)
         self.world.agenda.after(NTP_PERIOD_MS, self._ntp, device)
 
     def _ntp(self, device: Device) -> None:
@@ -149,6 +152,7 @@ class Conditions:
         if device.power == "on" and through:
             device.clock_off_ms = 0
             self.refresh(device)
+            self.refresh_registry(device)
         elif device.clock_off_ms:
             self.world.agenda.after(NTP_PERIOD_MS, self._ntp, device)
 

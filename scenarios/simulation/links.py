@@ -62,6 +62,7 @@ class Link:
     rate_bytes_per_second: int | None = None
     mtu: int | None = None
     nat_timeout_ms: int | None = None
+    idle_timeout_ms: int | None = None
     captive: bool = False
     """A captive portal answers HTTP with its own page and holds back the rest."""
     dns: Literal["up", "down", "hang", "error"] = "up"
@@ -102,6 +103,7 @@ class Link:
             rate_bytes_per_second=None,
             mtu=None,
             nat_timeout_ms=None,
+            idle_timeout_ms=None,
         )
 
     def impaired(self, **given: Any) -> Link:

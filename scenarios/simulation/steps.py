@@ -139,6 +139,7 @@ def _change_links(
                     rate_bytes_per_second=action.rate_bytes_per_second,
                     mtu=action.mtu,
                     nat_timeout_ms=action.nat_timeout_ms,
+                    idle_timeout_ms=action.idle_timeout_ms,
                 )
         world.conditions.set_link(device, link)
 

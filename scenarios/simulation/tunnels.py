@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .agenda import Agenda
     from .cloudside import CloudSide
     from .device import Device
+    from .links import Link
 
 CONNECT_TIMEOUT_MS = 120_000
 """OpenVPN's default ``connect-timeout``."""
@@ -99,6 +100,9 @@ class Tunnels:
         host, device = session.server, session.device
         if device.life != session.life or not device.wants_tunnel(session.attempt):
             return  # nobody is there any more to log in
+        if not device.trusts_certificates:
+            self._failed(device, session.life, session.attempt, "tls")
+            return
         if host.state == "down":
             self.at_client(session, client.ConnectionReset())
             return
@@ -192,9 +196,8 @@ class Tunnels:
         if Fate.REJECT in (outward, inward):
             self._rejected(session, outward, inward)
             return
-        lost_by_nat = link.nat_timeout_ms is not None and (
-            link.nat_timeout_ms < self._settings.ping_interval_ms
-        )
+        lost_by_nat = self._forgotten(link)
+        self._watched(session)
         stuck = session.server.state == "hang"
         if outward is not Fate.PASS or lost_by_nat:
             self._silence_out(session)
@@ -204,6 +207,19 @@ class Tunnels:
             self._silence_in(session)
         elif session.silent_in:
             self._agenda.after(self._next_ping_ms(session), self._heard_in, session)
+
+    def _watched(self, session: Session) -> None:
+        """A proxy that closes idle connections begins to count."""
+        limit_ms = session.device.link.idle_timeout_ms
+        if limit_ms is not None and limit_ms < self._settings.ping_interval_ms:
+            self._agenda.after(limit_ms, self._idled_out, session)
+
+    def _idled_out(self, session: Session) -> None:
+        """The proxy closes both ends."""
+        limit_ms = session.device.link.idle_timeout_ms
+        if session.device.session is session and limit_ms is not None:
+            self.at_client(session, client.ConnectionReset())
+            self._closed(session)
 
     def address_changed(self, device: Device) -> None:
         """The device's tunnel goes on from an address that is not its own any more."""
@@ -305,10 +321,19 @@ class Tunnels:
     def _tell_cloud(self, event: DeviceReplied) -> None:
         self._cloud.tell(event)
 
-    @staticmethod
-    def _open_both_ways(device: Device) -> bool:
+    def _forgotten(self, link: Link) -> bool:
+        """Whether a middlebox forgets a tunnel between two of its pings."""
+        nat_ms = link.nat_timeout_ms
+        return nat_ms is not None and nat_ms < self._settings.ping_interval_ms
+
+    def _open_both_ways(self, device: Device) -> bool:
         link = device.link
-        if device.session is not None and device.session.lost:
+        session = device.session
+        if session is None or session.lost or session.up_ms is None:
+            return False
+        if self._forgotten(link) and self._agenda.now_ms > session.up_ms + (
+            link.nat_timeout_ms or 0
+        ):
             return False
         return (
             link.fate("vpn", outward=True) is Fate.PASS

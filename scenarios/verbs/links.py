@@ -93,6 +93,8 @@ class Impair(Verb):
     """Largest packet in bytes; larger ones vanish without a word (a black hole)."""
     nat_timeout_ms: Ms | None = Field(default=None, alias="nat_timeout")
     """A middlebox forgets a connection that has been idle this long."""
+    idle_timeout_ms: Ms | None = Field(default=None, alias="idle_timeout")
+    """A proxy closes a connection, at both ends, that has been idle this long."""
     clear: bool = False
     """Take all impairments away, before the others of this step apply."""
 
@@ -100,7 +102,7 @@ class Impair(Verb):
     def _something(self) -> Self:
         if not self.clear:
             names = ("latency_ms", "jitter_ms", "loss", "rate_bytes_per_second", "mtu")
-            self.needs_one_of(*names, "nat_timeout_ms")
+            self.needs_one_of(*names, "nat_timeout_ms", "idle_timeout_ms")
         return self
 
 
