@@ -165,7 +165,7 @@ class Tunnels:
         """The client closes its tunnel in order; the server sees it if the way is open."""
         session, device.session = device.session, None
         way = device.link.fate("vpn", outward=True)
-        if session is not None and not session.lost and way is Fate.PASS:
+        if session is not None and not session.silent_out and way is Fate.PASS:
             self._agenda.after(self._trip_ms(device), self._closed, session)
 
     def _closed(self, session: Session) -> None:
