@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "scenario.schema.json"
 """What editors are pointed to: in the package's ``schemas``, or beside a person's own files."""
+_ANY_TEXT = frozenset({"type", "description", "title", "default"})
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -113,7 +114,7 @@ def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
 def _or_parameter(item: dict[str, Any]) -> dict[str, Any]:
     """The same, or ``${name}`` where not any text is allowed."""
     branches = item.get("anyOf", [item])
-    if any(branch.get("type") == "string" and len(branch) <= 2 for branch in branches):
+    if any(branch.get("type") == "string" and branch.keys() <= _ANY_TEXT for branch in branches):
         return item
     told: dict[str, Any] = {k: item[k] for k in ("description", "default") if k in item}
     rest = {key: value for key, value in item.items() if key not in told}
