@@ -107,6 +107,8 @@ def _told(error: Exception) -> tuple[int, str]:
         return EXIT_INPUT, str(error)
     if isinstance(error, LabError):
         return EXIT_LAB, f"lab: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return EXIT_INPUT, f"the output cannot be written: {(error.strerror or '').lower()}"
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return EXIT_FAULT, (
         f"fieldbeat itself failed: {what}\n"

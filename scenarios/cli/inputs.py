@@ -57,7 +57,8 @@ def save(path: Path, text: str) -> None:
     """Write a file, and the folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        # a file's name need not be UTF-8, and a locale may read it otherwise; JSON knows \udcff too
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None
 

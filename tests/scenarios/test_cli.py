@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,31 @@ def test_json_on_stdout_is_nothing_but_json(folder: Path) -> None:
     result = says("run", folder, "--json", "-")
     assert json.loads(result.stdout)["passed"] is False
     assert "FAILED" in result.stderr
+
+
+def test_a_file_whose_name_is_no_utf_8_is_run_and_reported(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.scenario.yaml")
+    (tmp_path / name).write_text(HOLDS)
+    out = tmp_path / "out"
+    made = ("--json", out / "r.json", "--junit", out / "r.xml", "--report", out)
+    assert says("run", tmp_path, *made).exit_code == 0
+    document = json.loads((out / "r.json").read_text())
+    assert document["scenarios"][0]["file"].endswith(name)
+    assert "caf\\udce9.scenario.yaml" in (out / "index.html").read_text(encoding="utf-8")
+    assert "Quick look" in (out / "r.xml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--json", "-"]])
+def test_an_output_that_takes_no_more_is_told(arguments: list[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "scenarios", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, check=False, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    told = "the output cannot be written: no space left on device"
+    assert done.stderr.splitlines()[-1] == told
 
 
 def test_quiet_prints_what_failed_and_nothing_else(folder: Path) -> None:
