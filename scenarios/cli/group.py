@@ -1,7 +1,7 @@
 """The group of commands: lazy imports, and every error as one readable line with its exit status.
 
 0: all expectations held; 1: some did not; 2: the input or the usage is wrong; 3: the lab could not
-be set up; 70: a fault of fieldbeat itself.
+be set up; 70: a fault of fieldbeat itself; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ EXIT_FAILED = 1
 EXIT_INPUT = 2
 EXIT_LAB = 3
 EXIT_FAULT = 70
+EXIT_INTERRUPTED = 130
+"""As shells have it for an interrupted program."""
 
 COMMANDS = {
     "run": ("run:run", "Run scenarios and judge their expectations."),
@@ -87,8 +89,12 @@ class LazyGroup(click.Group):
         """Run a command; every error becomes a line and an exit status."""
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort, click.ClickException):
+        except (click.exceptions.Exit, click.ClickException):
             raise
+        except (KeyboardInterrupt, click.Abort):
+            # not 1, which says that an expectation did not hold
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise

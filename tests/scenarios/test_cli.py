@@ -264,3 +264,14 @@ def test_a_scenario_the_cloud_refuses_is_exit_3(tmp_path: Path) -> None:
     result = says("run", path)
     assert result.exit_code in (2, 3)
     assert "r1" in result.stderr
+
+
+def test_an_interrupt_is_not_a_failed_expectation(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scenarios.virtual.run_virtual", interrupted)
+    result = says("run", folder)
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
