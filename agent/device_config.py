@@ -76,7 +76,7 @@ def vpn_enabled(applied: Mapping[str, str]) -> bool:
 
 
 def instant_updates(applied: Mapping[str, str]) -> bool:
-    """Whether ``POST /v1/update`` fetches the target state at once."""
+    """Whether the target state is fetched at start and on ``POST /v1/update``, at once."""
     return _flag(applied.get(INSTANT_UPDATES), default=True)
 
 

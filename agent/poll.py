@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .backoff import backoff_ms
-from .device_config import poll_interval_ms
+from .device_config import instant_updates, poll_interval_ms
 from .quirks import Quirk
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Poll:
         """A target state that came while provisioning; a 304 to the first poll delivers it."""
 
     def start(self, ctx: Context, *, now_ms: int) -> None:
-        """Begin polling, at once."""
+        """Begin polling: at once, or without instant updates after a normal delay."""
         self.apply_interval(ctx)
-        self.next_ms = now_ms
+        self.next_ms = now_ms if instant_updates(ctx.applied) else now_ms + self._delay_ms(ctx)
 
     def apply_interval(self, ctx: Context) -> None:
         """Take over the configured poll interval."""
@@ -117,8 +117,10 @@ class Poll:
         """Poll interval plus jitter until the next."""
         self.failures = 0
         self.last_success_ms = now_ms
-        jitter_ms = int(ctx.draws.random() * ctx.config.poll_jitter_max_ms)
-        self.next_ms = now_ms + self.interval_ms + jitter_ms
+        self.next_ms = now_ms + self._delay_ms(ctx)
+
+    def _delay_ms(self, ctx: Context) -> int:
+        return self.interval_ms + int(ctx.draws.random() * ctx.config.poll_jitter_max_ms)
 
     def no_answer(self, ctx: Context, event: RequestFailed, *, now_ms: int) -> None:
         """The poll got no answer."""

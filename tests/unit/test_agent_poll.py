@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from agent.config import AgentConfig
 from agent.quirks import SUPERVISOR_19
-from tests.toy_device import TRIP_MS, Toy, ToyCloud, target
+from tests.toy_device import SETTLED, TRIP_MS, Toy, ToyCloud, target
 
 INTERVAL_MS = 900_000
 JITTER_MS = 60_000
@@ -28,6 +29,19 @@ def test_polls_at_start_and_then_after_the_interval_plus_jitter_from_each_answer
     for gap in gaps(polls):
         assert INTERVAL_MS + TRIP_MS <= gap < INTERVAL_MS + TRIP_MS + JITTER_MS
     assert len(set(gaps(polls))) > 1, "jitter is drawn afresh"
+
+
+def test_without_instant_updates_the_first_poll_waits_like_every_other() -> None:
+    part = target(config={"RESIN_SUPERVISOR_INSTANT_UPDATE_TRIGGER": "false"})
+    applied = {"SUPERVISOR_INSTANT_UPDATE_TRIGGER": "false"}
+    toy = Toy(ToyCloud(part), persisted=replace(SETTLED, target=part, config=applied))
+    toy.run_until(890_000)
+    assert toy.polls() == []
+    assert toy.reports() != [], "reports do not wait for it"
+    toy.run_until(2 * 970_000)
+    first, second = toy.polls()
+    assert 900_000 <= first < 960_000
+    assert 900_000 <= second - first - TRIP_MS < 960_000
 
 
 def test_the_first_poll_is_unconditional_and_later_ones_carry_the_etag() -> None:
