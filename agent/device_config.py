@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL = "SUPERVISOR_POLL_INTERVAL"
 VPN_CONTROL = "SUPERVISOR_VPN_CONTROL"
+HARDWARE_METRICS = "SUPERVISOR_HARDWARE_METRICS"
 INSTANT_UPDATES = "SUPERVISOR_INSTANT_UPDATE_TRIGGER"
 LOCAL_MODE = "SUPERVISOR_LOCAL_MODE"
 DELTA = "SUPERVISOR_DELTA"
@@ -78,6 +79,11 @@ def vpn_enabled(applied: Mapping[str, str]) -> bool:
 def instant_updates(applied: Mapping[str, str]) -> bool:
     """Whether the target state is fetched at start and on ``POST /v1/update``, at once."""
     return _flag(applied.get(INSTANT_UPDATES), default=True)
+
+
+def hardware_metrics(applied: Mapping[str, str]) -> bool:
+    """Whether the board's load and temperature are reported."""
+    return _flag(applied.get(HARDWARE_METRICS), default=True)
 
 
 def local_mode(applied: Mapping[str, str]) -> bool:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backoff import backoff_ms
-from .device_config import poll_interval_ms
+from .device_config import hardware_metrics, poll_interval_ms
 from .effects import CacheReport
 from .quirks import Quirk
 
@@ -128,7 +128,10 @@ class Report:
     # --- what is new -----------------------------------------------------------------------------
 
     def _state(self, ctx: Context, apps: Mapping[str, Any] | None) -> Sent:
-        return Sent(fixed_fields(ctx.config), ctx.persisted.api_secret, self.readings, apps)
+        readings = self.readings
+        if not hardware_metrics(ctx.applied):
+            readings = _without_metrics(readings.get("is_undervolted", False))
+        return Sent(fixed_fields(ctx.config), ctx.persisted.api_secret, readings, apps)
 
     def _difference(self, state: Sent) -> dict[str, Any]:
         """Top-level keys to send; ``apps`` as a whole where anything in it differs."""
@@ -228,6 +231,12 @@ class Report:
             ctx.note(f"state report failed: {reason}, next in {wait_ms} ms")
         self.failures += 1
         self.next_ms = now_ms + wait_ms
+
+
+@lru_cache(maxsize=2)
+def _without_metrics(is_undervolted: bool) -> Mapping[str, Any]:
+    """Readings where ``SUPERVISOR_HARDWARE_METRICS`` is off: null, but for the power supply."""
+    return {**dict.fromkeys(METRICS), "is_undervolted": is_undervolted}
 
 
 def _flat(state: Sent) -> dict[str, Any]:

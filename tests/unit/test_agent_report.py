@@ -207,3 +207,24 @@ def test_an_unmet_contract_rejects_every_release_without_services() -> None:
         "r2": {"update_status": "rejected"},
     }
     assert toy.running() == {"main": "r1"}
+
+
+def test_without_hardware_metrics_they_are_null_but_for_the_power_supply() -> None:
+    part = target(config={"RESIN_SUPERVISOR_HARDWARE_METRICS": "false"})
+    toy = Toy(ToyCloud(target()), persisted=replace(SETTLED, target=target()))
+    toy.feed(BoardMeasured(readings={"cpu_usage": 50, "memory_total": 900}))
+    toy.run_until(60_000)
+    before = len(toy.reports())
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.part = part
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 5_000)
+    assert toy.reports()[before:] == [], "nulls alone wait for the metrics' slot"
+    toy.feed(BoardMeasured(readings={"cpu_usage": 90, "is_undervolted": True}))
+    toy.run_until(toy.now_ms + 60_000)
+    (found,) = [body for _, body in toy.reports()[before:]]
+    assert found["is_undervolted"] is True
+    assert (found["cpu_usage"], found["memory_total"]) == (None, None)
+    toy.feed(BoardMeasured(readings={"cpu_usage": 10}))
+    toy.run_until(toy.now_ms + 600_000)
+    assert len(toy.reports()) == before + 1
