@@ -209,9 +209,14 @@ class Containers:
     # --- state -----------------------------------------------------------------------------------
 
     def changing(self, apps: tuple[TargetApp, ...], locked: tuple[str, ...]) -> tuple[str, ...]:
-        """Apps whose containers go or come; ``locked``: those whose update is past its locks."""
+        """Apps whose containers go or come, ``locked`` ones also between the two."""
         found = {box.app for box in self.mirror.boxes if box.doing is not None}
-        found |= {app.uuid for app in apps if app.uuid in locked and not self.in_target(app)}
+        found |= {
+            app.uuid
+            for app in apps
+            if app.uuid in locked
+            and any(not self.mirror.of(app.uuid, service.name) for service in app.services)
+        }
         return tuple(sorted(found))
 
     def in_target(self, app: TargetApp) -> bool:

@@ -31,6 +31,8 @@ from scenarios.simulation.links import Fate, Link
 from scenarios.simulation.tunnels import Tunnels
 from scenarios.virtual import run_virtual
 
+from . import faults_of_links, faults_of_updates
+
 LIBRARY = Path(__file__).parents[2] / "scenarios" / "library"
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -197,6 +199,8 @@ MUTATIONS: list[tuple[str, str, Patch]] = [
         "the target is applied again after the boot",
         nothing_applied,
     ),
+    *faults_of_links.FAULTS,
+    *faults_of_updates.FAULTS,
 ]
 
 

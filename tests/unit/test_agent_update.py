@@ -511,10 +511,10 @@ def test_a_changed_variable_is_shown_as_the_container_goes_and_comes() -> None:
         for _, app in toy.apps()[before:]
     ]
     assert seen == [
-        ("Stopping", "done"),
-        ("Downloaded", "downloaded"),
+        ("Stopping", "applying changes"),
+        ("Downloaded", "applying changes"),
         ("Installing", "applying changes"),
-        ("Starting", "done"),
+        ("Starting", "applying changes"),
         ("Running", "done"),
     ]
     assert {app.get("release_uuid") for _, app in toy.apps()[before:]} == {"r1"}
