@@ -20,8 +20,7 @@ from cloud_stub.state import State
 from cloud_stub.status import HeartbeatState
 from scenarios.simulation.links import Fate, Link
 from scenarios.simulation.tunnels import Tunnels
-
-from .taken_away import Patch, around, rung_before, without, without_rung
+from tests.mutating import Patch, around, rung_before, without, without_rung
 
 if TYPE_CHECKING:
     import pytest

@@ -14,8 +14,7 @@ from cloud_stub import model as rows
 from cloud_stub import report as reports
 from scenarios.board import Board
 from scenarios.simulation import machines
-
-from .taken_away import Patch, around, without, without_rung
+from tests.mutating import Patch, around, without, without_rung
 
 if TYPE_CHECKING:
     import pytest

@@ -6,65 +6,34 @@ held without it would pin nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import machine
-from agent.cloudlink import CloudlinkClient
 from agent.containers import Containers
-from agent.poll import Poll
 from agent.report import Report
 from agent.update import Update
 from cloud_stub import observe as observed
-from cloud_stub import status
-from cloud_stub.heartbeat import Tracker
 from cloud_stub.state import State
 from cloud_stub.vpn_server import VpnServer
 from scenarios.board import Board
-from scenarios.checks import judge_all
-from scenarios.compile import compile_file
 from scenarios.simulation.links import Fate, Link
 from scenarios.simulation.tunnels import Tunnels
-from scenarios.virtual import run_virtual
+from tests.mutating import (
+    LIBRARY,
+    Patch,
+    dead_clients,
+    holds,
+    names_of,
+    online_until_further_notice,
+    polls_give_up,
+    without,
+    without_rung,
+)
 
 from . import faults_of_links, faults_of_updates
-
-LIBRARY = Path(__file__).parents[2] / "scenarios" / "library"
-Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-def holds(name: str) -> bool:
-    """Whether a scenario of the library holds now."""
-    scenario = compile_file(LIBRARY / f"{name}.scenario.yaml")
-    history = run_virtual(scenario, seed=1)
-    verdicts = judge_all(scenario.expectations, history)
-    return all(verdict.held for verdict in verdicts) and not history.unmet
-
-
-def without_rung(row: str) -> Patch:
-    """Drop a row of the table of overall_status."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        ladders = {
-            profile: tuple(rung for rung in rungs if rung.row != row)
-            for profile, rungs in status._LADDERS.items()
-        }
-        monkeypatch.setattr(status, "_LADDERS", ladders)
-
-    return patch
-
-
-def without(owner: Any, name: str, instead: Callable[..., Any] = lambda *_, **__: None) -> Patch:
-    """Replace a method or function."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(owner, name, instead)
-
-    return patch
 
 
 def reject_like_drop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,23 +72,6 @@ def never_retried(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(Update, "locks_refused", refused)
-
-
-def online_until_further_notice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tracker, "due", lambda self, *, now_ms: None)
-    monkeypatch.setattr(Tracker, "next_deadline_ms", lambda self: None)
-
-
-def dead_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    def due(self: CloudlinkClient, _now_ms: int) -> list[Any]:
-        self._next_ms = None
-        return []
-
-    monkeypatch.setattr(CloudlinkClient, "_due", due)
-
-
-def polls_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Poll, "_failed", lambda *_, **__: None)
 
 
 def nothing_applied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +171,5 @@ def test_without_the_behaviour_its_scenario_does_not_hold(
 
 
 def test_every_scenario_of_the_library_is_tried() -> None:
-    files = {
-        path.relative_to(LIBRARY).as_posix().removesuffix(".scenario.yaml")
-        for path in LIBRARY.rglob("*.scenario.yaml")
-    }
-    assert files == {name for name, _, _ in MUTATIONS}
+    folders = {path.name for path in LIBRARY.iterdir() if path.is_dir()} - {"field", "cloud"}
+    assert names_of(*sorted(folders)) == {name for name, _, _ in MUTATIONS}

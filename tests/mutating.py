@@ -1,15 +1,42 @@
-"""How a behaviour is taken away from the cores, for the tests that ask who notices."""
+"""Take a behaviour away and see whether a scenario of the library still holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.cloudlink import CloudlinkClient
+from agent.poll import Poll
 from cloud_stub import status
+from cloud_stub.heartbeat import Tracker
+from scenarios.checks import judge_all
+from scenarios.compile import compile_variants
+from scenarios.virtual import run_virtual
 
+LIBRARY = Path(__file__).parents[1] / "scenarios" / "library"
 Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def names_of(*folders: str) -> set[str]:
+    """The scenarios of some folders of the library, as ``folder/name``."""
+    return {
+        path.relative_to(LIBRARY).as_posix().removesuffix(".scenario.yaml")
+        for folder in folders
+        for path in (LIBRARY / folder).rglob("*.scenario.yaml")
+    }
+
+
+def holds(name: str) -> bool:
+    """Whether a scenario of the library holds now, in each of its variants."""
+    for scenario in compile_variants(LIBRARY / f"{name}.scenario.yaml"):
+        history = run_virtual(scenario, seed=1)
+        verdicts = judge_all(scenario.expectations, history)
+        if history.unmet or not all(verdict.held for verdict in verdicts):
+            return False
+    return True
 
 
 def without_rung(row: str) -> Patch:
@@ -59,3 +86,20 @@ def around(owner: Any, name: str, wrap: Callable[..., Any]) -> Patch:
         monkeypatch.setattr(owner, name, wrapped)
 
     return patch
+
+
+def online_until_further_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracker, "due", lambda self, *, now_ms: None)
+    monkeypatch.setattr(Tracker, "next_deadline_ms", lambda self: None)
+
+
+def dead_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    def due(self: CloudlinkClient, _now_ms: int) -> list[Any]:
+        self._next_ms = None
+        return []
+
+    monkeypatch.setattr(CloudlinkClient, "_due", due)
+
+
+def polls_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Poll, "_failed", lambda *_, **__: None)
