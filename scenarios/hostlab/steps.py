@@ -184,17 +184,19 @@ async def _lock(world: HostWorld, device: LabDevice, action: verbs.Lock) -> None
         await world.cloud.ask("POST", ACTION_PATHS["update"], _call(world, device, force=True))
 
 
-def _call(world: HostWorld, device: LabDevice, *, force: bool) -> dict[str, Any]:
-    data = {"appId": world.fleet.id, **({"force": True} if force else {})}
+def _call(
+    world: HostWorld, device: LabDevice, *, force: bool, cancel: bool = False
+) -> dict[str, Any]:
+    flags = {"force": force, "cancel": cancel}
+    data = {"appId": world.fleet.id, **{name: True for name, given in flags.items() if given}}
     return {"uuid": device.uuid, "method": "POST", "data": data}
 
 
 async def _through_cloudlink(
     world: HostWorld, device: LabDevice, step: Step, action: verbs.DoAction
 ) -> None:
-    status, body = await world.cloud.ask(
-        "POST", ACTION_PATHS[action.name], _call(world, device, force=action.force)
-    )
+    call = _call(world, device, force=action.force, cancel=action.cancel)
+    status, body = await world.cloud.ask("POST", ACTION_PATHS[action.name], call)
     text = f"{action.name} answered {status}"
     world.note(device, text)
     wanted = action.expect

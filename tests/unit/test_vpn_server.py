@@ -235,3 +235,15 @@ def test_large_batches_are_cut() -> None:
         driven.connect(f"{number:05}")
     driven.run_until(2_000)
     assert [len(uuids) for _, _, uuids in driven.told()] == [8_000, 1]
+
+
+def test_who_logs_in_again_ends_the_older_session_and_the_api_hears_nothing() -> None:
+    driven = Driven()
+    first = driven.connect()
+    driven.run_until(60_000)
+    told = len(driven.of(SendRequest))
+    driven.connect()
+    driven.run_until(120_000)
+    assert [effect.session for _, effect in driven.of(CloseSession)] == [first]
+    words = [request.path for _, request in driven.of(SendRequest)[told:]]
+    assert not [path for path in words if path.endswith("disconnect")]
