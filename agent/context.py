@@ -39,9 +39,9 @@ class Context:
         out, self.out = self.out, None
         return [] if out is None else out
 
-    def note(self, text: str) -> None:
-        """A line for the device's log."""
-        self.emit(Note(text=text))
+    def note(self, text: str, *, log: str | None = None) -> None:
+        """A line for the device's log; ``log`` is for the one that the cloud gets."""
+        self.emit(Note(text=text, log=log))
 
     def persist(self, **changes: Any) -> None:
         """Change what is on the disk; nothing happens where nothing changed."""

@@ -19,6 +19,7 @@ HARDWARE_METRICS = "SUPERVISOR_HARDWARE_METRICS"
 INSTANT_UPDATES = "SUPERVISOR_INSTANT_UPDATE_TRIGGER"
 LOCAL_MODE = "SUPERVISOR_LOCAL_MODE"
 DELTA = "SUPERVISOR_DELTA"
+LOG_CONTROL = "SUPERVISOR_LOG_CONTROL"
 _OVERRIDE_LOCK = ("SUPERVISOR_OVERRIDE_LOCK", "OVERRIDE_LOCK")
 _NEEDS_REBOOT = (
     "HOST_CONFIG_",
@@ -94,6 +95,11 @@ def local_mode(applied: Mapping[str, str]) -> bool:
 def delta_updates(applied: Mapping[str, str]) -> bool:
     """Whether images are fetched as differences from older ones."""
     return _flag(applied.get(DELTA), default=False)
+
+
+def logs_wanted(applied: Mapping[str, str]) -> bool:
+    """Whether lines of services and of the supervisor go to the cloud."""
+    return _flag(applied.get(LOG_CONTROL), default=True)
 
 
 def overrides_locks(applied: Mapping[str, str]) -> bool:

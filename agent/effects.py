@@ -162,6 +162,8 @@ class Note:
     """A line for the device's log and the history of a run; only on an edge, not each time."""
 
     text: str
+    log: str | None = None
+    """The same in the words of the log that the cloud gets, where that is told there too."""
 
 
 Effect = (

@@ -15,6 +15,7 @@ from .backoff import backoff_ms
 from .config import ImageRow
 from .containers import Containers
 from .device_config import local_mode, overrides_locks, poll_interval_ms
+from .durations import pretty
 from .effects import CancelPull, ReleaseLocks, RemoveImage, TakeLocks
 from .fetches import Fetches
 from .mirror import uses_of
@@ -301,7 +302,10 @@ class Update:
                 cap_ms=poll_interval_ms(ctx.applied, ctx.config.poll_interval_ms),
             )
             self.next_ms = now_ms + wait_ms
-            ctx.note(f"updates are locked by service {event.service}, retrying in {wait_ms} ms")
+            ctx.note(
+                f"updates are locked by service {event.service}, retrying in {wait_ms} ms",
+                log=f"Updates are locked, retrying in {pretty(wait_ms)}",
+            )
         return True
 
     def release_locks(self, ctx: Context) -> None:

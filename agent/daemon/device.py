@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .disk import Disk
     from .engine import Engine
     from .http import Cloud, DryCloud
+    from .logs import Logs
     from .volatile import Forgetful, Volatile
 
 _log = logging.getLogger("fieldbeat.agent")
@@ -77,6 +78,8 @@ class Device:
         self.agent: Agent | None = None
         self.cloudlink: Cloudlink | None = None
         """The host's VPN client; put one here before ``start``."""
+        self.logs: Logs | None = None
+        """The log stream to the cloud; put one here before ``start``."""
         self.done = asyncio.Event()
         """The board was shut down."""
         self.talked = asyncio.Event()
@@ -145,6 +148,8 @@ class Device:
             await self.cloudlink.close()
         await self._engine.stop_all()
         await self._engine.close()
+        if self.logs is not None:
+            await self.logs.close()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -156,6 +161,9 @@ class Device:
         looked_s = addressed_s = 0.0
         while True:
             await asyncio.sleep(HANDOVER_S if self._handing_over() else 1.0)
+            output = self._engine.output()
+            if self.logs is not None and self.agent is not None:
+                self.logs.services(self.agent, output)
             for app_id, service in self._handing_over():
                 if self._volatile.handover_signalled(app_id, service):
                     self.event(HandoverSignalled(service=service))
@@ -200,8 +208,12 @@ class Device:
         self._busy = True
         try:
             while self._waiting and self.agent is not None:
-                process = self._process
-                for effect in self.agent.handle(self._waiting.pop(0), now_ms=self._clock_ms()):
+                process, happened = self._process, self._waiting.pop(0)
+                if self.logs is not None:
+                    self.logs.came(self.agent, happened)
+                for effect in self.agent.handle(happened, now_ms=self._clock_ms()):
+                    if self.logs is not None and self.agent is not None:
+                        self.logs.begins(self.agent, effect)
                     self._carry_out(effect)
                     if self._process != process:
                         break
@@ -356,8 +368,8 @@ class Device:
         return known is not None and hmac.compare_digest(secret.encode(), known.encode())
 
     def who(self) -> tuple[str, str] | None:
-        """The uuid and key that the host's VPN client shows; ``None`` before there are any."""
-        state = self._disk.load()
+        """The uuid and key that this device shows; ``None`` before there are any."""
+        state = self._disk.load() if self.agent is None else self.agent.ctx.persisted
         key = state.device_api_key
         return None if state.uuid is None or key is None else (state.uuid, key)
 

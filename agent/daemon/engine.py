@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..events import Event
+    from .output import Output
 
 EngineEffect = (
     do.PullImage
@@ -44,6 +45,10 @@ class Engine(Protocol):
             effect: what to do.
             service: of a container to be created, its part of the target state.
         """
+        ...
+
+    def output(self) -> list[Output]:
+        """What services have written since the last call."""
         ...
 
     async def stop_all(self) -> None:
@@ -115,6 +120,10 @@ class MemoryEngine:
 
     def _soon(self, event: Event) -> None:
         asyncio.get_running_loop().call_soon(self._tell, event)
+
+    def output(self) -> list[Output]:
+        """A name writes nothing."""
+        return []
 
     async def stop_all(self) -> None:
         """Stop every container."""

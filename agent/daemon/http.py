@@ -19,7 +19,7 @@ import aiohttp
 from ..events import RequestFailed, ResponseReceived
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from ..effects import SendRequest
     from ..events import FailureReason
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.agent")
 BODY_MAX = 16 * 1024 * 1024
 ENCODINGS = "gzip, deflate"
+CONNECT_S = 59.0
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
 
@@ -123,6 +124,30 @@ class Cloud:
             return ResponseReceived(
                 id=request.id, status=answer.status, headers=headers, body=_body(raw)
             )
+
+    async def stream(
+        self, path: str, headers: Mapping[str, str], parts: AsyncIterator[bytes]
+    ) -> str:
+        """A request whose body does not end; why it did.
+
+        Args:
+            path: put behind the endpoint.
+            headers: of the request.
+            parts: of the body, each sent at once.
+        """
+        try:
+            with whatever_fails():
+                async with self.session.post(
+                    self.endpoint + path,
+                    data=parts,
+                    headers=headers,
+                    skip_auto_headers=("Accept", "Accept-Encoding"),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+                    proxy=self._proxy,
+                ) as answer:
+                    return f"HTTP {answer.status}"
+        except NoAnswer as failure:
+            return failure.words
 
 
 class DryCloud:

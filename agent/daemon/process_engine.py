@@ -30,6 +30,7 @@ from ..events import (
     PullProgressed,
 )
 from .files import remove, write_json
+from .output import Outputs
 from .processes import MARK, Process, marked
 from .registry import PullError
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ..events import Event
     from .engine import EngineEffect
     from .locks import Locks
+    from .output import Output
     from .processes import Identity
     from .registry import Images
 
@@ -66,6 +68,7 @@ class _Box:
     process: Process | None = None
     mark: str = ""
     """Its name when it was made: a hand-over gives it another."""
+    service_id: int | None = None
     wanted: bool = False
     """It should run; the restart policy sees to it."""
     crashes: int = 0
@@ -97,6 +100,7 @@ class ProcessEngine:
         self._pulls: dict[str, asyncio.Task[None]] = {}
         self._tell: Callable[[Event], None] = lambda _: None
         self._closing = False
+        self._outputs = Outputs(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.glob("*.json")):
             self._read(path)
@@ -112,6 +116,7 @@ class ProcessEngine:
                 tuple(value["command"]),
                 value["environment"],
                 mark=value["mark"],
+                service_id=value.get("service_id"),
                 wanted=value["wanted"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,8 +145,14 @@ class ProcessEngine:
             box.process = Process(known, lambda process: self._ended(box, process))
         except OSError:
             return False
+        # what it wrote before was told by the earlier agent
+        self._outputs.follow(box.mark, box.service_id)
         self._state(box, "running")
         return True
+
+    def output(self) -> list[Output]:
+        """What services have written since the last call."""
+        return self._outputs.take()
 
     @property
     def _mark(self) -> str:
@@ -188,6 +199,7 @@ class ProcessEngine:
             case do.RemoveContainer():
                 del self._boxes[effect.name]
                 remove(self._path(effect.name))
+                self._outputs.forget(box.mark)
                 self._soon(ContainerChanged(name=effect.name, state="removed"))
             case do.RelabelContainer():
                 del self._boxes[effect.name]
@@ -238,6 +250,7 @@ class ProcessEngine:
                 "environment": box.environment,
                 "process": None if box.process is None else list(box.process.known),
                 "mark": box.mark,
+                "service_id": box.service_id,
                 "wanted": box.wanted,
             },
         )
@@ -265,6 +278,7 @@ class ProcessEngine:
             tuple(command or (sys.executable, "-m", "agent.daemon.workload")),
             {str(name): str(value) for name, value in given.items()},
             mark=self._new_mark(effect.name),
+            service_id=service.get("id"),
         )
         self._boxes[effect.name] = box
         self._store(box)
@@ -297,13 +311,14 @@ class ProcessEngine:
             **box.environment,
         }
         box.gone.clear()
+        self._outputs.follow(box.mark, box.service_id)
         box.started_s = asyncio.get_running_loop().time()
         try:
             box.process = Process.start(
                 box.command,
                 environment=environment,
                 folder=folder,
-                log=self._folder / f"{known.name}.log",
+                output=self._outputs.files(box.mark),
                 ended=lambda process: self._ended(box, process),
             )
         except OSError as error:
@@ -330,6 +345,7 @@ class ProcessEngine:
     def _ended(self, box: _Box, process: Process) -> None:
         if box.process is process:
             box.process = None
+        self._outputs.ended(box.mark)
         box.gone.set()
         if self._closing or box.known.name not in self._boxes:
             return

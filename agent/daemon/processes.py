@@ -14,6 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .output import open_output
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -92,24 +94,28 @@ class Process:
         *,
         environment: Mapping[str, str],
         folder: Path,
-        log: Path,
+        output: tuple[Path, Path],
         ended: Callable[[Process], None],
     ) -> Process:
-        """Start a command.
+        """Start a command; ``output`` are the files of what it writes, and of its errors.
 
         Raises:
             OSError: there is no such program, or it may not be run.
         """
-        with log.open("wb") as out:
+        descriptors = [open_output(path) for path in output]
+        try:
             child = subprocess.Popen(  # noqa: S603  # the release says what runs
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+                stdout=descriptors[0],
+                stderr=descriptors[1],
                 cwd=folder,
                 env=dict(environment),
                 start_new_session=True,
             )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         # until it is waited for, even a process that ended at once is there
         started = _started(child.pid)
         process = cls(Identity(child.pid, started), ended)

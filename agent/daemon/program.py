@@ -25,6 +25,7 @@ from .device import Device, wall_ms
 from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
 from .http import Cloud, DryCloud, trust
+from .logs import Logs
 from .process_engine import ProcessEngine, service_environment
 from .registry import Images
 from .volatile import Forgetful, Volatile
@@ -143,6 +144,10 @@ class Program:
         )
         await self.api.start()
         self._give_cloudlink(options, config, device)
+        if config.values.apiEndpoint.startswith("https:") and isinstance(self._cloud, Cloud):
+            # over TLS only, as the real one (SUPERVISOR.md §2)
+            clock_ms = options.clock_ms or wall_ms
+            device.logs = Logs(self._cloud, who=device.who, clock_ms=clock_ms)
         self.devices.append(device)
         device.start()
 

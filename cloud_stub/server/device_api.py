@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LINE_MAX = 16_384
 LINES_MAX = 10_000
+STREAM_LINE_MAX = 128 * 1024
+"""Bytes of one line of a stream: a supervisor's has 10 000 characters."""
 _BEARER = "Bearer "
 
 
@@ -189,15 +191,39 @@ class DeviceApi:
             Answer: another device's, or not to be read.
         """
         device = self._own(request)
-        lines = _lines(await raw_body(request))
+        if request.match_info["kind"] == "log-stream":
+            await self._stream(request, device)
+        else:
+            self._keep(device, _lines(await raw_body(request)))
+        await self._server.store.committed()
+        return empty(201)
+
+    async def _stream(self, request: web.Request, device: Device) -> None:
+        """Lines as they come, for as long as the device keeps the request open.
+
+        Raises:
+            Answer: they cannot be read.
+        """
+        rest = b""
+        try:
+            async for part in request.content.iter_any():
+                whole, newline, rest = (rest + part).rpartition(b"\n")
+                if newline:
+                    self._keep(device, _lines(whole))
+                if len(rest) > STREAM_LINE_MAX:
+                    raise Answer(page(413, "Payload Too Large"))
+        except (web.RequestPayloadError, ValueError, EOFError):
+            raise Answer(page(400, "Bad Request")) from None
+        if rest.strip():
+            self._keep(device, _lines(rest))
+
+    def _keep(self, device: Device, lines: list[Any]) -> None:
         counters, rows = self._desk.counters, []
         for line in lines[-LINES_MAX:]:
             counters["log"] += 1
             rows.append((counters["log"], device.id, line))
         self._server.store.logged(rows)
         self._cut(device.id, len(rows))
-        await self._server.store.committed()
-        return empty(201)
 
     def _cut(self, device: int, more: int) -> None:
         """Keep a bounded number of lines of each device."""
