@@ -12,11 +12,13 @@ from .device_config import poll_interval_ms
 from .effects import Reboot, ReplyToApi, ShutDown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .context import Context
     from .events import LocksRefused
     from .update import Update
 
-Kind = Literal["recreate", "stop", "reboot", "shut down"]
+Kind = Literal["recreate", "stop", "configure", "reboot", "shut down"]
 Stage = Literal["locks", "stopping", "applying", "leaving", "sleeping"]
 LOCKED = 423
 UNAVAILABLE = 503
@@ -30,17 +32,23 @@ class Answer(NamedTuple):
     body: Any
     v1: bool = False
     """Failures as ``{"Data", "Error"}`` instead of ``{"status", "message"}``."""
+    plain: bool = False
+    """Failures as their text."""
 
     def failure(self, status: int, text: str) -> ReplyToApi:
         """The answer of an action that was refused."""
-        body = {"Data": "", "Error": text} if self.v1 else {"status": "failed", "message": text}
+        body: Any = {"status": "failed", "message": text}
+        if self.v1:
+            body = {"Data": "", "Error": text}
+        elif self.plain:
+            body = text
         return ReplyToApi(call=self.call, status=status, body=body)
 
 
 class Action:
     """One action under way."""
 
-    __slots__ = ("answer", "apps", "force", "kind", "service", "stage")
+    __slots__ = ("answer", "apps", "force", "host", "kind", "service", "stage")
 
     def __init__(
         self,
@@ -50,6 +58,7 @@ class Action:
         service: str | None = None,
         force: bool = False,
         answer: Answer | None = None,
+        host: Mapping[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.apps = apps
@@ -57,6 +66,8 @@ class Action:
         self.service = service
         self.force = force
         self.answer = answer
+        self.host = host
+        """Of ``configure``: what the host OS is set to."""
         self.stage: Stage = "locks"
 
 
@@ -130,6 +141,13 @@ class Actions:
             self.next_ms = now_ms + ctx.config.reboot_delay_ms
             return
         action.stage = "stopping"
+        if action.kind == "configure":
+            ctx.persist(host=action.host or {})
+            update.release_locks(ctx)
+            if action.answer is not None:
+                self._reply(ctx, action.answer)
+            self._end(ctx, update, now_ms=now_ms)
+            return
         containers = update.containers
         for box in containers.mirror.of(self.app or "", action.service):
             if action.kind == "recreate":

@@ -30,6 +30,9 @@ def api_called(agent: Agent, event: ApiCalled, *, now_ms: int) -> None:
 def _route(agent: Agent, event: ApiCalled, *, now_ms: int) -> tuple[int, Any] | None:
     parts = event.path.partition("?")[0].strip("/").split("/")
     match event.method, parts:
+        case "GET", ["v2", "device", "tags"]:
+            agent.tags.ask(agent.ctx, event.call)
+            return None
         case "GET", _:
             return api_state.read(agent, parts, event.body, now_ms=now_ms)
         case "POST", ["v1", "update"]:
@@ -39,6 +42,11 @@ def _route(agent: Agent, event: ApiCalled, *, now_ms: int) -> tuple[int, Any] | 
             return None
         case "POST", ["v1", "restart" | "purge" as name]:
             return _app_v1(agent, event, name, now_ms=now_ms)
+        case "PATCH", ["v1", "device", "host-config"]:
+            return _host_config(agent, event, now_ms=now_ms)
+        case "PATCH", ["v2", "device", "tags"]:
+            given = {name: v for name, v in event.body.items() if name != "apikey"}
+            return agent.tags.set(agent.ctx, given, now_ms=now_ms)
         case "POST", ["v1", "blink"]:
             return OK, "OK"
         case "POST", ["v1", "regenerate-api-key"]:
@@ -75,6 +83,35 @@ def _leave(agent: Agent, event: ApiCalled, name: str, *, now_ms: int) -> None:
         ),
         now_ms=now_ms,
     )
+
+
+def _host_config(agent: Agent, event: ApiCalled, *, now_ms: int) -> tuple[int, Any] | None:
+    """Host name and proxy: what is not named stays, what is empty goes back to the default.
+
+    A body that makes no sense changes nothing and is no error, as with the real one.
+    """
+    network = event.body.get("network")
+    host = dict(agent.ctx.persisted.host)
+    for name, value in network.items() if isinstance(network, dict) else ():
+        if name not in ("hostname", "proxy"):
+            continue
+        host.pop(name, None)
+        if value and isinstance(value, str if name == "hostname" else dict):
+            host[name] = value
+    apps = sorted({box.app for box in agent.update.containers.mirror.boxes})
+    agent.actions.begin(
+        agent.ctx,
+        agent.update,
+        Action(
+            "configure",
+            apps,
+            force=event.body.get("force") is True,
+            answer=Answer(event.call, OK, "OK", plain=True),
+            host=host,
+        ),
+        now_ms=now_ms,
+    )
+    return None
 
 
 def _app_v1(agent: Agent, event: ApiCalled, name: str, *, now_ms: int) -> tuple[int, Any] | None:

@@ -18,6 +18,8 @@ OK, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 400, 404, 500
 SUCCESS = {"status": "success"}
 SINGLE = "Some v1 endpoints are only allowed on single-container apps"
 PORT = 48_484
+HOSTNAME = 7
+"""Digits of the uuid that a host is named by."""
 
 
 def read(
@@ -85,9 +87,15 @@ def _device(agent: Agent, _now_ms: int) -> tuple[int, Any]:
         "status": "Idle",
         "download_progress": _progress(agent),
         "update_pending": agent.update.active,
-        "update_downloaded": False,
+        "update_downloaded": agent.update.active and _downloaded(agent),
         "update_failed": agent.update.failures > 0,
     }
+
+
+def _downloaded(agent: Agent) -> bool:
+    """Whether every image of the target is on the disk."""
+    there = {row.image for row in agent.update.containers.mirror.rows}
+    return all(s.image in there for app in agent.update.apps for s in app.services)
 
 
 def _health(agent: Agent, now_ms: int) -> tuple[int, Any]:
@@ -209,6 +217,18 @@ def _version(agent: Agent, _now_ms: int) -> tuple[int, Any]:
     return OK, {**SUCCESS, "version": agent.ctx.config.supervisor_version}
 
 
+def _host_config(agent: Agent, _now_ms: int) -> tuple[int, Any]:
+    """The default host name is the beginning of the uuid."""
+    disk = agent.ctx.persisted
+    network = {"hostname": (disk.uuid or "")[:HOSTNAME], **disk.host}
+    return OK, {"network": network}
+
+
+def _device_info(agent: Agent, _now_ms: int) -> tuple[int, Any]:
+    config = agent.ctx.config
+    return OK, {**SUCCESS, "info": {"arch": config.arch, "deviceType": config.device_type}}
+
+
 def _vpn(agent: Agent, _now_ms: int) -> tuple[int, Any]:
     vpn = {"enabled": vpn_enabled(agent.ctx.applied), "connected": agent.vpn_connected}
     return OK, {**SUCCESS, "vpn": vpn}
@@ -218,6 +238,8 @@ _READERS: dict[str, Callable[[Agent, int], tuple[int, Any]]] = {
     "ping": lambda _agent, _now: (OK, "OK"),
     "v1/healthy": _health,
     "v1/device": _device,
+    "v1/device/host-config": _host_config,
+    "v2/local/device-info": _device_info,
     "v2/version": _version,
     "v2/device/name": _name,
     "v2/device/vpn": _vpn,

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+"""One empty value for all devices."""
+
+
 class Draws(Protocol):
     """A source of randomness handed in by the driver; ``random.Random`` satisfies it."""
 
@@ -98,12 +102,16 @@ class Persisted:
     target: Mapping[str, Any] | None = None
     """The device's part of the last target state (``{"name", "config", "apps"}``), as received."""
     target_rejected: bool = False
-    current_commits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    current_commits: Mapping[str, str] = field(default_factory=lambda: _NONE)
     """fleet uuid → commit that has settled."""
-    config: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    config: Mapping[str, str] = field(default_factory=lambda: _NONE)
     """Applied configuration, names without prefix (``SUPERVISOR_POLL_INTERVAL`` …)."""
     initial_env_reported: bool = False
     images: tuple[ImageRow, ...] = ()
     """Sorted; an interrupted pull has no row."""
     api_secret: str | None = None
     """Key of the supervisor API, made at the first start."""
+    host: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    """``hostname`` and ``proxy`` of the host OS, where user code has set them."""
+    tags: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    """Tags that user code has set and the cloud has not been told yet."""

@@ -33,6 +33,7 @@ from .events import (
 from .poll import Poll
 from .provision import Provision, provisioned
 from .report import Report
+from .tags import Tags
 from .update import Update
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Agent:
         "_deadline_ms",
         "_started_ms",
         "_steady",
+        "_tags",
         "_vpn_on",
         "ctx",
         "poll",
@@ -68,6 +70,7 @@ class Agent:
         self.report = Report()
         self.update = Update()
         self._actions: Actions | None = None
+        self._tags: Tags | None = None
         self.provision: Provision | None = None
         self._vpn_on = True
         self.vpn_connected = False
@@ -82,6 +85,13 @@ class Agent:
         if self._actions is None:
             self._actions = Actions()
         return self._actions
+
+    @property
+    def tags(self) -> Tags:
+        """Tags of user code; most devices never see one."""
+        if self._tags is None:
+            self._tags = Tags()
+        return self._tags
 
     # --- the machine -----------------------------------------------------------------------------
 
@@ -127,6 +137,7 @@ class Agent:
             self.update.deadline_ms(),
             self._actions.next_ms if self._actions else None,
             self.provision.next_ms if self.provision else None,
+            self._tags.next_ms if self._tags else None,
         )
         times = [at_ms for at_ms in waiting if at_ms is not None]
         self._deadline_ms = min(times) if times else None
@@ -152,6 +163,8 @@ class Agent:
             self.provision.due(ctx, now_ms=now_ms)
         if self._actions is not None:
             self._actions.due(ctx, now_ms=now_ms)
+        if self._tags is not None:
+            self._tags.due(ctx, now_ms=now_ms)
         self.update.due(ctx, now_ms=now_ms)
         self._action_moved_on(now_ms=now_ms)
         self.poll.due(ctx, now_ms=now_ms)
@@ -183,6 +196,8 @@ class Agent:
         self.report.start(self.ctx)
         self.poll.start(self.ctx, now_ms=now_ms)
         self.poll.due(self.ctx, now_ms=now_ms)
+        if self.ctx.persisted.tags:
+            self.tags.start(self.ctx, now_ms=now_ms)
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -206,6 +221,8 @@ class Agent:
                 self._instant(event, force=instant[1], cancel=instant[2], now_ms=now_ms)
         elif self.provision is not None and event.id == self.provision.waiting:
             self._provisioning(self.provision, event, now_ms=now_ms)
+        elif self._tags is not None:
+            self._tags.answered(ctx, event, now_ms=now_ms)
 
     def _provisioning(
         self, provision: Provision, event: ResponseReceived | RequestFailed, *, now_ms: int

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from . import journal
+
 if TYPE_CHECKING:
     from .device import Device
 
@@ -19,6 +21,7 @@ TIMEOUT_S = 900.0
 CHECK_S = 10.0
 """Between two looks whether the API can be reached, and the time one may take."""
 BODY_MAX = 1024 * 1024
+CHANNEL_MAX = 16 * 1024
 
 
 class SupervisorApi:
@@ -86,7 +89,7 @@ class SupervisorApi:
             given = key.strip()
         return self._device.knows(given)
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path.rstrip("/") or "/"
         if path not in OPEN and not self._may(request):
             return web.Response(status=401)
@@ -100,6 +103,8 @@ class SupervisorApi:
             body = {}
         for name, value in request.query.items():
             body.setdefault(name, {"true": True, "false": False}.get(value, value))
+        if (request.method, path) == ("POST", "/v2/journal-logs"):
+            return await _journal(request, body)
         return _response(*await _patiently(self._device, request.method, path, body))
 
     def _healthy(self) -> bool:
@@ -110,6 +115,34 @@ class SupervisorApi:
         return self.reachable or not checked
 
 
+async def _journal(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """The board's journal, for as long as the caller listens."""
+    response = web.StreamResponse()
+    try:
+        async for part in journal.lines(body):
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(part)
+    except journal.NoJournal as error:
+        return _response(503, {"status": "failed", "message": str(error)})
+    if not response.prepared:
+        await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def _journal_text(body: dict[str, Any]) -> tuple[int, Any]:
+    """The same at once and cut, for the channel: it carries one short answer."""
+    text = b""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            async for part in journal.lines({**body, "follow": False}):
+                text = (text + part)[-CHANNEL_MAX:]
+    except journal.NoJournal as error:
+        return 503, {"status": "failed", "message": str(error)}
+    return 200, text.decode("utf-8", "replace")
+
+
 async def call_through_tunnel(
     device: Device, method: str, path: str, body: dict[str, Any]
 ) -> tuple[int, Any]:
@@ -118,6 +151,8 @@ async def call_through_tunnel(
     secret = body.pop("apikey", None)
     if path not in OPEN and not (isinstance(secret, str) and device.knows(secret)):
         return 401, None
+    if (method, path) == ("POST", "/v2/journal-logs"):
+        return await _journal_text(body)
     return await _patiently(device, method, path, body)
 
 

@@ -83,6 +83,8 @@ class FileDisk:
             **{name: stored[name] for name in _PLAIN},
             current_commits=MappingProxyType(stored["current_commits"]),
             config=MappingProxyType(stored["config"]),
+            host=MappingProxyType(stored.get("host", {})),
+            tags=MappingProxyType(stored.get("tags", {})),
             images=tuple(ImageRow(*row) for row in stored["images"]),
         )
 
@@ -98,6 +100,8 @@ class FileDisk:
             **{name: getattr(state, name) for name in _PLAIN},
             "current_commits": dict(state.current_commits),
             "config": dict(state.config),
+            "host": dict(state.host),
+            "tags": dict(state.tags),
             "images": [list(row) for row in state.images],
         }
         if stored != self._stored:

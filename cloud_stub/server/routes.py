@@ -70,7 +70,14 @@ def _of_devices(server: Server) -> list[Route]:
             (200, 401),
             body=True,
         ),
-        Route("PATCH", "/device/v3/tags", devices.plain, "Tags of a device", (200, 401), body=True),
+        Route(
+            "PATCH",
+            "/device/v3/tags",
+            server.resources.take_tags,
+            "Tags of a device",
+            (200, 401),
+            body=True,
+        ),
         Route(
             "GET",
             "/device/v3/fleet/{fleet:[^/]+}/state{slash:/?}",

@@ -94,6 +94,44 @@ def test_the_supervisor_api_asks_for_its_key(stub: Stub, tmp_path: Path) -> None
         assert found.ask("GET", "/v1/device", key=fresh)[0] == 200
 
 
+def test_tags_and_host_name_are_kept_and_tags_reach_the_cloud(stub: Stub, tmp_path: Path) -> None:
+    fleet = stub.fleet("tags")
+    config = config_file(tmp_path, stub, fleet)
+    with agent(config) as found:
+        until(lambda: _row(stub, found.uuid).get("update_status"))
+        secret = found.state["api_secret"]
+        tags = {"site": "north", "row's": "1"}
+        assert found.ask("PATCH", "/v2/device/tags", tags, secret)[0] == 200
+
+        def told() -> dict[str, str]:
+            status, answer = found.ask("GET", "/v2/device/tags", key=secret)
+            assert (status, answer["status"]) == (200, "success")
+            return {tag["name"]: tag["value"] for tag in answer["tags"]}
+
+        until(lambda: told() == tags)
+        network = {"network": {"hostname": "pump"}}
+        assert found.ask("PATCH", "/v1/device/host-config", network, secret) == (200, "OK")
+    with agent(config) as found:
+        assert found.ask("GET", "/v1/device/host-config", key=secret) == (200, network)
+
+
+def test_the_journal_is_given_as_it_comes(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "bin" / "journalctl"
+    journal.parent.mkdir()
+    journal.write_text('#!/bin/sh\necho "$@"\n')
+    journal.chmod(0o755)
+    monkeypatch.setenv("PATH", str(journal.parent), prepend=":")
+    with agent(config_file(tmp_path, stub, stub.fleet("journal"))) as found:
+        until((tmp_path / "fieldbeat" / "state.json").exists)
+        secret = found.state["api_secret"]
+        asked = {"count": 5, "unit": "openvpn", "follow": "false", "all": True}
+        status, said = found.ask("POST", "/v2/journal-logs", asked, secret)
+        assert found.ask("POST", "/v2/journal-logs", asked)[0] == 401
+    assert (status, said) == (200, "--no-pager --all --lines=5 --unit=openvpn --output=short\n")
+
+
 def test_shut_down_ends_the_program_and_reboot_does_not(stub: Stub, tmp_path: Path) -> None:
     fleet = stub.fleet("leaves")
     with agent(config_file(tmp_path, stub, fleet)) as found:

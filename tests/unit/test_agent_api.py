@@ -55,6 +55,7 @@ def reply(toy: Toy, method: str, path: str, **body: Any) -> tuple[int, Any]:
         ("POST", f"/v2/applications/{APP_ID}/stop-service", {"serviceName": "main"}, 200),
         ("POST", f"/v2/applications/{APP_ID}/start-service", {"serviceName": "main"}, 200),
         ("GET", "/v2/cleanup-volumes", {}, 200),
+        ("GET", "/v2/local/device-info", {}, 200),
         ("GET", "/v2/containerId", {}, 200),
         ("GET", "/v2/containerId", {"service": "none"}, 404),
         ("GET", f"/v2/applications/{APP_ID}/state", {}, 200),
@@ -238,3 +239,100 @@ def test_a_supervisor_whose_apply_does_not_end_is_not_healthy(toy: Toy) -> None:
     pulling_ms = toy.agent.update.fetched_ms
     assert toy.agent.healthy(now_ms=began_ms + limit_ms + pulling_ms - 1)
     assert not toy.agent.healthy(now_ms=began_ms + limit_ms + pulling_ms)
+
+
+# --- the host OS, and tags ------------------------------------------------------------------------
+
+
+def test_host_name_and_proxy_are_set_and_empty_ones_are_the_default_again(toy: Toy) -> None:
+    proxy = {"type": "socks5", "ip": "10.0.0.1", "port": 1080, "noProxy": ["10.0.0.0/8"]}
+    assert reply(toy, "GET", "/v1/device/host-config")[1] == {"network": {"hostname": "aaaaaaa"}}
+    path = "/v1/device/host-config"
+    assert reply(toy, "PATCH", path, network={"hostname": "pump", "proxy": proxy}) == (200, "OK")
+    assert reply(toy, "GET", path)[1] == {"network": {"hostname": "pump", "proxy": proxy}}
+    assert reply(toy, "PATCH", path, network={"hostname": ""}) == (200, "OK")
+    assert reply(toy, "GET", path)[1] == {"network": {"hostname": "aaaaaaa", "proxy": proxy}}
+    assert reply(toy, "PATCH", path, network={"proxy": {}}) == (200, "OK")
+    assert reply(toy, "GET", path)[1] == {"network": {"hostname": "aaaaaaa"}}
+    assert toy.running() == {"main": "r1", "side": "r1"}
+
+
+def test_a_held_lock_keeps_the_host_as_it_is_until_forced(toy: Toy) -> None:
+    toy.user_locks.add("main")
+    path, body = "/v1/device/host-config", {"network": {"hostname": "pump"}}
+    status, text = reply(toy, "PATCH", path, **body)
+    assert status == 423
+    assert text.startswith("Lockfile exists")
+    assert reply(toy, "GET", path)[1]["network"]["hostname"] == "aaaaaaa"
+    assert reply(toy, "PATCH", path, **body, force=True) == (200, "OK")
+    assert reply(toy, "GET", path)[1]["network"]["hostname"] == "pump"
+
+
+def _tag_requests(toy: Toy) -> list[tuple[int, Any]]:
+    sent = toy.of(do.SendRequest)
+    return [(at_ms, one.body) for at_ms, one in sent if one.path == "/device/v3/tags"]
+
+
+def test_tags_are_told_at_once_and_then_gathered_for_ten_seconds(toy: Toy) -> None:
+    began_ms = toy.now_ms
+    call = toy.call("PATCH", "/v2/device/tags", site="north")
+    toy.run_until(began_ms + 1_000)
+    assert toy.replies()[call] == (200, {"status": "success"})
+    toy.call("PATCH", "/v2/device/tags", row="1")
+    toy.call("PATCH", "/v2/device/tags", row="2", site="south")
+    toy.run_until(began_ms + 60_000)
+    (first_ms, first), (second_ms, second) = _tag_requests(toy)
+    assert list(first.values()) == [{"site": "north"}]
+    assert list(second.values()) == [{"row": "2", "site": "south"}]
+    assert first_ms == began_ms
+    assert 10_000 <= second_ms - first_ms < 10_100
+
+
+def test_tags_that_were_not_taken_are_tried_again_also_after_a_restart(toy: Toy) -> None:
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.answers["PATCH"] = [(500, {}, None), "reset", (500, {}, None)]
+    began_ms = toy.now_ms
+    toy.call("PATCH", "/v2/device/tags", site="north")
+    toy.run_until(began_ms + 50_000)
+    times = [at_ms - began_ms for at_ms, _ in _tag_requests(toy)]
+    assert times == [0, 15_040, 45_080]
+    assert toy.agent.ctx.persisted.tags == {"site": "north"}
+    again = Toy(ToyCloud(target()), persisted=toy.agent.ctx.persisted)
+    again.run_until(1_000)
+    assert [body for _, body in _tag_requests(again)] == [{"a" * 32: {"site": "north"}}]
+    assert again.agent.ctx.persisted.tags == {}
+
+
+@pytest.mark.parametrize("tags", [{"a b": "1"}, {"": "1"}, {"a": 1}])
+def test_what_is_no_tag_is_refused(toy: Toy, tags: dict[str, Any]) -> None:
+    status, answer = reply(toy, "PATCH", "/v2/device/tags", **tags)
+    assert (status, answer["status"]) == (400, "failed")
+    assert not _tag_requests(toy)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            (200, {}, {"d": [{"id": 5, "tag_key": "site", "value": "north"}]}),
+            (200, {"status": "success", "tags": [{"id": 5, "name": "site", "value": "north"}]}),
+        ),
+        ((500, {}, None), (500, {"status": "failed", "message": "the API answered 500"})),
+        ("reset", (500, {"status": "failed", "message": "no answer: reset"})),
+    ],
+)
+def test_tags_are_what_the_cloud_says(toy: Toy, answer: Any, expected: tuple[int, Any]) -> None:
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.cloud.answers["GET device_tag"] = [answer]
+    assert reply(toy, "GET", "/v2/device/tags") == expected
+
+
+def test_an_update_that_waits_for_a_lock_is_downloaded(toy: Toy) -> None:
+    assert isinstance(toy.cloud, ToyCloud)
+    toy.user_locks.add("main")
+    services = {name: service(name, "r2") for name in ("main", "side")}
+    toy.cloud.part = target("r2", services)
+    toy.call("POST", "/v1/update")
+    toy.run_until(toy.now_ms + 30_000)
+    assert reply(toy, "GET", "/v1/device")[1]["update_downloaded"] is True
+    assert toy.running() == {"main": "r1", "side": "r1"}
