@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
+from .device_tags import DeviceTags
 from .wire import empty, json_response
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _of_devices(server: Server) -> list[Route]:
         Route(
             "PATCH",
             "/device/v3/tags",
-            server.resources.take_tags,
+            DeviceTags(server).take,
             "Tags of a device",
             (200, 401),
             body=True,
