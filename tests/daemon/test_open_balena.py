@@ -131,6 +131,7 @@ def test_the_agent_needs_nothing_but_the_recorded_api(
             "applicationId": 32,
             "deviceType": "raspberrypi3",
             "apiKey": "provisioning",
+            "appUpdatePollInterval": 2_000,
             # a VPN service is there, and it is none of ours
             "vpnEndpoint": "127.0.0.1",
             "vpnPort": int(vpn.url.rpartition(":")[2]),
