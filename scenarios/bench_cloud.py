@@ -153,7 +153,7 @@ def stub(folder: Path, **variables: str) -> Iterator[tuple[int, int]]:
         **variables,
     }
     command = [sys.executable, "-m", "scenarios", "cloud", "--db", str(folder / "bench.sqlite")]
-    command += ["--listen", "127.0.0.1:0"]
+    command += ["--listen", "127.0.0.1:0", "--vpn", "off"]
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # this program itself
             command, stdout=out, stderr=out, env=environment

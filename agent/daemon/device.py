@@ -214,7 +214,10 @@ class Device:
                 for effect in self.agent.handle(happened, now_ms=self._clock_ms()):
                     if self.logs is not None and self.agent is not None:
                         self.logs.begins(self.agent, effect)
-                    self._carry_out(effect)
+                    try:
+                        self._carry_out(effect)
+                    except OSError as error:
+                        self._disk_failed(error)
                     if self._process != process:
                         break
         finally:
@@ -246,7 +249,7 @@ class Device:
             case do.SendRequest():
                 self._spawn(self._send(effect, self._process))
             case do.Persist():
-                self._persist(effect)
+                self._disk.save(effect.state)
             case do.TakeLocks() | do.ReleaseLocks():
                 self._locks(effect)
             case do.SetVpn():
@@ -301,19 +304,17 @@ class Device:
         if process == self._process:
             self.event(event)
 
-    def _persist(self, effect: do.Persist) -> None:
+    def _disk_failed(self, error: OSError) -> None:
         """Nothing later may be done before this is on the disk: a disk that refuses ends it."""
-        try:
-            self._disk.save(effect.state)
-        except OSError as error:
-            self.failed += 1
-            _log.error(
-                "%sthe disk takes nothing (%s); starting again in %.0f s",
-                self.name,
-                error.strerror or error,
-                RESTART_S,
-            )
-            self._leave(self._again())
+        self.failed += 1
+        _log.error(
+            "%sthe disk takes nothing (%s%s); starting again in %.0f s",
+            self.name,
+            f"{error.filename}: " if error.filename else "",
+            error.strerror or error,
+            RESTART_S,
+        )
+        self._leave(self._again())
 
     def _leave(self, what_next: Any) -> None:
         """This supervisor is over; calls of its API get no answer."""

@@ -329,7 +329,11 @@ class ProcessEngine:
 
     def _state(self, box: _Box, state: Any) -> None:
         box.known = replace(box.known, state=state)
-        self._store(box)
+        try:
+            self._store(box)
+        except OSError as error:
+            # the next agent sees what runs all the same, by its mark
+            _log.error("%s is not stored: %s", box.known.name, error.strerror or error)
         self._soon(ContainerChanged(name=box.known.name, state=state))
 
     def _stop(self, box: _Box, grace_s: float) -> None:
