@@ -31,6 +31,8 @@ RESTART_S = 10.0
 SENSORS_S = 10.0
 ADDRESSES_S = 30.0
 """``ipAddressUpdateInterval``."""
+LOOK_S, LOOK_IN_MEMORY_S = 1.0, 5.0
+"""Between two looks at what services write; a device in memory has none, and there are many."""
 HANDOVER_S = 0.1
 """Between two looks for a hand-over file (``SUPERVISOR.md §5``)."""
 
@@ -159,8 +161,9 @@ class Device:
     async def _look(self) -> None:
         """Read the sensors, and look for hand-over files while one is waited for."""
         looked_s = addressed_s = 0.0
+        look_s = LOOK_S if self._volatile.locks is not None else LOOK_IN_MEMORY_S
         while True:
-            await asyncio.sleep(HANDOVER_S if self._handing_over() else 1.0)
+            await asyncio.sleep(HANDOVER_S if self._handing_over() else look_s)
             output = self._engine.output()
             if self.logs is not None and self.agent is not None:
                 self.logs.services(self.agent, output)
