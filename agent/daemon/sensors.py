@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MB = 1024 * 1024
-_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
-_UNDERVOLT = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+SYS = Path("/sys")
+_THERMAL = "class/thermal/thermal_zone0/temp"
+_THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
+_HWMON = "class/hwmon"
 _SERIAL = re.compile(r"^Serial\s*:\s*([0-9a-fA-F]+)", re.MULTILINE)
 _UNDERVOLTED = 0x1 | 0x10000
 """Bits of the firmware: under voltage now, or since the boot."""
@@ -25,13 +27,15 @@ _UNDERVOLTED = 0x1 | 0x10000
 class Sensors:
     """Reads them; what a board does not have is left out."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sys: Path = SYS) -> None:
         """Begin to measure the processors.
 
         Args:
             folder: on the disk whose use is reported.
+            sys: where the kernel tells of the board.
         """
         self._folder = folder
+        self._sys = sys
         psutil.cpu_percent()
 
     def read(self) -> Mapping[str, Any]:
@@ -46,9 +50,9 @@ class Sensors:
             "storage_usage": disk.used // _MB,
             "storage_total": disk.total // _MB,
             "storage_block_device": _block_device(str(self._folder)),
-            "cpu_temp": _temperature(),
+            "cpu_temp": _temperature(self._sys),
             "cpu_id": _cpu_id(),
-            "is_undervolted": _undervolted(),
+            "is_undervolted": _undervolted(self._sys),
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -62,9 +66,9 @@ def _block_device(folder: str) -> str | None:
     return best[1]
 
 
-def _temperature() -> int | None:
+def _temperature(sys: Path) -> int | None:
     try:
-        return round(int(_THERMAL.read_text()) / 1_000)
+        return round(int((sys / _THERMAL).read_text()) / 1_000)
     except (OSError, ValueError):
         return None
 
@@ -78,11 +82,15 @@ def _cpu_id() -> str | None:
     return found.group(1) if found else None
 
 
-def _undervolted() -> bool:
-    """From the firmware of a Raspberry Pi; no other board says."""
+def _undervolted(sys: Path) -> bool:
+    """From a Raspberry Pi's firmware, by the kernel or by ``vcgencmd``; no other board says."""
     try:
-        if _UNDERVOLT.exists():
-            return bool(int(_UNDERVOLT.read_text(), 16) & _UNDERVOLTED)
+        throttled = sys / _THROTTLED
+        if throttled.exists():
+            return bool(int(throttled.read_text(), 16) & _UNDERVOLTED)
+        for chip in sorted((sys / _HWMON).glob("hwmon*")):
+            if (chip / "name").read_text().strip() == "rpi_volt":
+                return (chip / "in0_lcrit_alarm").read_text().strip() == "1"
         program = which("vcgencmd")
         if program is not None:
             said = subprocess.run(  # noqa: S603

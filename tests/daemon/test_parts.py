@@ -85,7 +85,43 @@ def test_a_raspberry_pi_tells_its_voltage(
     program.write_text(f"#!/bin/sh\necho throttled={said}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert sensors.Sensors(tmp_path).read()["is_undervolted"] is undervolted
+    assert sensors.Sensors(tmp_path, sys=tmp_path).read()["is_undervolted"] is undervolted
+
+
+@pytest.mark.parametrize(
+    ("files", "undervolted"),
+    [
+        ({}, False),
+        ({"devices/platform/soc/soc:firmware/get_throttled": "50005\n"}, True),
+        ({"devices/platform/soc/soc:firmware/get_throttled": "0\n"}, False),
+        (
+            {
+                "class/hwmon/hwmon0/name": "cpu_thermal\n",
+                "class/hwmon/hwmon1/name": "rpi_volt\n",
+                "class/hwmon/hwmon1/in0_lcrit_alarm": "1\n",
+            },
+            True,
+        ),
+        (
+            {
+                "class/hwmon/hwmon1/name": "rpi_volt\n",
+                "class/hwmon/hwmon1/in0_lcrit_alarm": "0\n",
+            },
+            False,
+        ),
+        ({"devices/platform/soc/soc:firmware/get_throttled": "broken\n"}, False),
+    ],
+)
+def test_the_kernel_tells_voltage_and_temperature(
+    tmp_path: Path, files: dict[str, str], undervolted: bool
+) -> None:
+    for name, text in {**files, "class/thermal/thermal_zone0/temp": "48312\n"}.items():
+        path = tmp_path / "sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = sensors.Sensors(tmp_path, sys=tmp_path / "sys").read()
+    assert found["is_undervolted"] is undervolted
+    assert found["cpu_temp"] == 48
 
 
 # --- registries that lie ------------------------------------------------------------------------
