@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .spec import sentences
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .errors import InputError
     from .results import ScenarioResult
@@ -59,9 +57,12 @@ class Coverage(NamedTuple):
         return not self.unknown and all(line.held for line in self.lines)
 
 
-def coverage_of(results: Sequence[ScenarioResult], unknown: Iterable[InputError]) -> Coverage:
-    """The matrix of scenarios that were run."""
-    known = sentences()
+def coverage_of(
+    results: Sequence[ScenarioResult],
+    known: Mapping[str, Sentence],
+    unknown: Iterable[InputError],
+) -> Coverage:
+    """The matrix of the known sentences and the scenarios that were run."""
     lines = tuple(
         Line(sentence, tuple(r for r in results if sentence.id in r.scenario.spec))
         for sentence in known.values()

@@ -83,7 +83,14 @@ def file_schema() -> dict[str, Any]:
         "type": "object",
         "required": ["at", "do"],
         "properties": {"do": {"enum": list(VERBS)}},
-        "oneOf": [_step(model, definitions) for model in VERBS.values()],
+        # by the verb, so that an editor complains about the step that was meant
+        "allOf": [
+            {
+                "if": {"required": ["do"], "properties": {"do": {"const": verb}}},
+                "then": _step(model, definitions),
+            }
+            for verb, model in VERBS.items()
+        ],
     }
     return {
         "$schema": DIALECT,

@@ -21,11 +21,21 @@ _BELOW = " " * 8
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--spec",
+    "spec_file",
+    metavar="FILE",
+    help="Sentences of your own: a list of documents as in fieldbeat's spec.yaml.",
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write the matrix; - is stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Print what is wrong and nothing else.")
 @click.pass_context
 def coverage(
-    ctx: click.Context, paths: tuple[str, ...], json_file: str | None, quiet: bool
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    spec_file: str | None,
+    json_file: str | None,
+    quiet: bool,
 ) -> None:
     """Run scenarios and print which sentences of the specification they pin, and with what verdict.
 
@@ -35,12 +45,14 @@ def coverage(
     """
     from ..coverage import coverage_of, dump
     from ..running import run_scenario
-    from ..spec import unknown_sentences
+    from ..spec import SPEC_FILE, sentences, unknown_sentences
 
+    known = sentences(Path(spec_file) if spec_file else SPEC_FILE)
     found = files(paths)
     scenarios = compile_all(found)
     results = [run_scenario(s, lab="virtual", seed=None, devices_option=None) for s in scenarios]
-    matrix = coverage_of(results, (error for path in found for error in unknown_sentences(path)))
+    unknown = [error for path in found for error in unknown_sentences(path, known)]
+    matrix = coverage_of(results, known, unknown)
     to_stderr = json_file == "-"
     for text in _told(matrix, quiet=quiet):
         click.echo(text, err=to_stderr)

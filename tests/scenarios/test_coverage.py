@@ -88,12 +88,35 @@ def test_an_unknown_id_is_exit_1_with_its_place_and_a_suggestion(quick: Path) ->
 
 
 @pytest.mark.parametrize("spec", ["spec: status/operationl", "spec:\n  - status/operationl"])
-def test_check_names_an_unknown_id_as_a_mistake(quick: Path, spec: str) -> None:
+def test_check_hints_at_an_unknown_id_with_its_place(quick: Path, spec: str) -> None:
     quick.write_text(PINS_TWO.replace("spec: [status/operational, update/done]", spec))
     result = says("check", quick)
+    assert result.exit_code == 0
+    (line,) = [text for text in result.stdout.splitlines() if text.startswith("hint: ")]
+    assert str(quick) in line
+    assert "did you mean 'status/operational'?" in line
+
+
+def test_people_have_sentences_of_their_own(quick: Path) -> None:
+    own = quick.parent / "own.yaml"
+    own.write_text(
+        "- document: Contract\n  sentences: {update/done: Ends., status/operational: Up.}\n"
+    )
+    assert says("coverage", "--spec", own, quick).exit_code == 0
+    other = quick.parent / "other.yaml"
+    other.write_text("- document: Contract\n  sentences: {sla/1: Never down.}\n")
+    assert says("coverage", "--spec", other, quick).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["- 5\n", "- {document: X}\n", "- {document: X, sentences: {a: 1}}\n"]
+)
+def test_a_malformed_list_of_sentences_is_told(quick: Path, text: str) -> None:
+    own = quick.parent / "own.yaml"
+    own.write_text(text)
+    result = says("coverage", "--spec", own, quick)
     assert result.exit_code == 2
-    assert "did you mean 'status/operational'?" in result.stderr
-    assert "1 mistake in 1 file" in result.stderr
+    assert f"{own}:1:" in result.stderr
 
 
 def test_check_takes_known_ids_and_files_without_any(quick: Path) -> None:

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from scenarios.cli.group import fieldbeat
 from scenarios.file_schema import file_schema, schema_text
 from scenarios.fmt import formatted
+from scenarios.yaml_text import parse_document
 
 ROOT = Path(__file__).parents[2] / "scenarios"
+VALIDATOR = jsonschema.Draft202012Validator(file_schema())
 LIBRARY = sorted((ROOT / "library").rglob("*.scenario.yaml"))
 PACKAGED = ROOT / "schemas" / "scenario.schema.json"
 
@@ -79,6 +81,20 @@ def test_a_file_of_the_library_points_to_the_schema_and_satisfies_it(path: Path)
     text = path.read_text(encoding="utf-8")
     pointer = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
     assert (path.parent / pointer).resolve() == PACKAGED.resolve()
-    from scenarios.yaml_text import parse_document
+    # editors read YAML 1.2, where a bare ``on`` is a word
+    VALIDATOR.validate(parse_document(text, path).data)
 
-    jsonschema.validate(parse_document(text, path).data, file_schema())
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"at": "1h", "do": "powr_on"}, "is not one of"),
+        ({"at": "1h", "do": "network", "state": "sideways"}, "is not valid under any"),
+        ({"at": "1h", "do": "network", "stat": "up"}, "'stat' was unexpected"),
+        ({"do": "reboot"}, "'at' is a required property"),
+        ({"every": "1d", "repeat": 2, "steps": [{"at": "1h", "do": "x"}]}, "is not one of"),
+    ],
+)
+def test_the_schema_complains_about_the_step_that_was_meant(step: object, said: str) -> None:
+    errors = VALIDATOR.iter_errors({"scenario": "x", "timeline": [step]})
+    assert any(said in error.message for error in errors)
