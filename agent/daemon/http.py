@@ -72,7 +72,12 @@ class Cloud:
         self._told = ""
         """What went wrong last, so that it is said once."""
         connector = aiohttp.TCPConnector(
-            limit=connections, ssl=context, force_close=not keep_alive, ttl_dns_cache=10
+            limit=connections,
+            ssl=context,
+            force_close=not keep_alive,
+            # a supervisor asks its resolver for each connection
+            use_dns_cache=keep_alive,
+            ttl_dns_cache=10,
         )
         self.session = aiohttp.ClientSession(
             connector=connector,

@@ -231,7 +231,10 @@ class Program:
         if self._held is None:
             values = config.values
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=trust(values.apiEndpoint, values.root_ca), ttl_dns_cache=10
+                limit=0,
+                ssl=trust(values.apiEndpoint, values.root_ca),
+                use_dns_cache=len(self.devices) > 1,
+                ttl_dns_cache=10,
             )
             self._held = aiohttp.ClientSession(connector=connector)
         return self._held

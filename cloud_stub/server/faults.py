@@ -1,6 +1,6 @@
-"""Faults a test asks for: the API slow, failing, hanging or cutting connections; VPN server down.
+"""Faults a test asks for: API or registry slow, failing, hanging or cutting connections; VPN down.
 
-The words are those of the scenario verbs ``api`` and ``vpn_server``.
+The words are those of the scenario verbs ``api``, ``registry`` and ``vpn_server``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 LATENCY_MAX_S = 3_600
+REGISTRY_PATHS = ("/v2/", "/auth/v1/")
 
 
 class ApiFault(BaseModel):
-    """One fault of the API; the first that fits a request is taken."""
+    """One fault of the API or the registry; the first that fits a request is taken."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,6 +44,8 @@ class Faults(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     api: list[ApiFault] = []
+    registry: list[ApiFault] = []
+    """Of images and of the tokens for them, not of the API."""
     vpn_server: Literal["up", "down"] = "up"
 
 
@@ -69,7 +72,7 @@ class Injector:
     @property
     def active(self) -> bool:
         """Whether requests must be looked at."""
-        return bool(self.faults.api)
+        return bool(self.faults.api or self.faults.registry)
 
     async def suffer(self, request: web.Request, device: str | None) -> None:
         """Do to a request what the first fault that fits says.
@@ -77,7 +80,8 @@ class Injector:
         Raises:
             Answer: instead of the real one.
         """
-        for fault in self.faults.api:
+        of_registry = request.path.startswith(REGISTRY_PATHS)
+        for fault in self.faults.registry if of_registry else self.faults.api:
             if fault.device is not None and fault.device != device:
                 continue
             if self._draws.random() >= fault.share:

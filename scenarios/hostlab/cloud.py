@@ -7,15 +7,18 @@ import contextlib
 import os
 import secrets
 import sys
+from errno import ENOENT
+from socket import AF_INET
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cloud_stub.server.settings import cloud_settings, vpn_timings
 
 from ..errors import LabError
 from .netns import run, socket_in
-from .places import PLACES
+from .places import HOSTS, NAMES, PLACES
 
 if TYPE_CHECKING:
     import socket
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..model import Scenario
-    from ..verbs import Release
+    from ..verbs import Fault, Release
 
 EMAIL = "lab@fieldbeat.local"
 READY_S = 60.0
@@ -56,8 +59,10 @@ class CloudProcess:
         self._process: asyncio.subprocess.Process | None = None
         place = PLACES["api"]
         self.url = f"http://{place.host}:{place.port}"
+        self.faults: dict[str, list[dict[str, Any]]] = {}
+        """Of the API and the registry, as the cloud has been told."""
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(socket_factory=self._socket),
+            connector=aiohttp.TCPConnector(socket_factory=self._socket, resolver=_Known()),
             timeout=aiohttp.ClientTimeout(total=REQUEST_S),
         )
 
@@ -90,7 +95,7 @@ class CloudProcess:
                 *("ip", "netns", "exec", self.namespace, sys.executable, "-m", "scenarios"),
                 *("cloud", "--listen", f"{api.host}:{api.port}"),
                 *("--vpn", f"vpn1={vpn.host}:{vpn.port}"),
-                *("--registry", f"{registry.host}:{registry.port}"),
+                *("--registry", f"{NAMES['registry']}:{registry.port}"),
                 *("--db", str(self.folder / "cloud.sqlite")),
                 *("--profile", scenario.cloud.profile),
                 *("--speed", str(self.clock.speed), "--tunnel", self.tunnel),
@@ -128,6 +133,20 @@ class CloudProcess:
                     await self._process.wait()
 
     # --- requests --------------------------------------------------------------------------------
+
+    async def fault(self, part: str, action: Fault) -> None:
+        """``api`` or ``registry`` is as a verb says from now on."""
+        fault: dict[str, Any] = {
+            "state": action.state,
+            "status": action.status,
+            "latency": action.latency_ms / 1_000,
+            "share": action.share,
+        }
+        if action.retry_after_ms is not None:
+            fault["retry_after"] = -(-action.retry_after_ms // 1_000)
+        well = action.state == "up" and not action.latency_ms
+        self.faults[part] = [] if well else [fault]
+        await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A request of the lab's person; status and body."""
@@ -169,6 +188,30 @@ class CloudProcess:
             events += page["events"]
             after = page["next"]
         return events
+
+
+class _Known(AbstractResolver):
+    """The lab itself asks nobody."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        """The address of one of the cloud's names."""
+        if host not in HOSTS:
+            raise OSError(ENOENT, f"{host} is not in this lab")
+        return [
+            {
+                "hostname": host,
+                "host": HOSTS[host],
+                "port": port,
+                "family": family,
+                "proto": 0,
+                "flags": 0,
+            }
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class Fleet:

@@ -19,7 +19,7 @@ from agent.device_config import POLL_INTERVAL, without_prefix
 
 from ..streams import digest
 from .netns import kill_all
-from .places import PLACES
+from .places import NAMES, PLACES
 from .topology import plug, unplug
 
 if TYPE_CHECKING:
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
     from ..model import DeviceSpec
     from .cloud import CloudProcess, Fleet
-    from .places import Site
+    from .works import Works
 
 STOP_S = 20.0
+IN_ITS_OWN_WORLD = """
+mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"
+"""
+"""``ip netns exec`` gives a program mounts of its own: those two files are the device's."""
+NSSWITCH = "hosts: files dns\n"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # also inside its tunnel; the namespace is its own
 
 
@@ -37,22 +42,19 @@ class LabDevice:
     """Its site, its disk and its program."""
 
     def __init__(
-        self, spec: DeviceSpec, site: Site, folder: Path, cloud: CloudProcess, fleet: Fleet
+        self, spec: DeviceSpec, works: Works, folder: Path, cloud: CloudProcess, fleet: Fleet
     ) -> None:
         """Nothing runs before ``power_on``.
 
         Args:
             spec: what the scenario says of it.
-            site: its namespace and its router's.
+            works: its site.
             folder: for what survives a power cut; ``run`` in it does not.
             cloud: where it belongs to.
             fleet: of the cloud.
         """
-        self.spec, self.site, self.folder = spec, site, folder
+        self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
         self.uuid: str | None = None
-        self.blocked: dict[str, list[str]] = {}
-        """Place → tables that stand in its way."""
-        self.plugged = True
         self._cloud, self._fleet = cloud, fleet
         self._process: asyncio.subprocess.Process | None = None
         self._config, self._run = folder / "config.json", folder / "run"
@@ -68,11 +70,12 @@ class LabDevice:
             preload: commit of the release; ``None``: nothing, and the device registers itself.
         """
         self.folder.mkdir()
-        api, vpn = PLACES["api"], PLACES["vpn"]
+        (self.folder / "resolv.conf").write_text(self.works.resolv_conf())
+        (self.folder / "nsswitch.conf").write_text(NSSWITCH)
         values: dict[str, Any] = {
-            "apiEndpoint": f"http://{api.host}:{api.port}",
-            "vpnEndpoint": vpn.host,
-            "vpnPort": vpn.port,
+            "apiEndpoint": f"http://{NAMES['api']}:{PLACES['api'].port}",
+            "vpnEndpoint": NAMES["vpn"],
+            "vpnPort": PLACES["vpn"].port,
             "applicationId": self._fleet.id,
             "deviceType": self.spec.device_type,
             "apiKey": self._fleet.provisioning_key,
@@ -122,7 +125,7 @@ class LabDevice:
         store = Images(
             state / "images",
             self._cloud.session,
-            plain=[f"{PLACES['registry'].host}:{PLACES['registry'].port}"],
+            plain=[f"{NAMES['registry']}:{PLACES['registry'].port}"],
             credentials=lambda: (f"d_{identity['uuid']}", identity["device_api_key"]),
             arch=platform.machine(),
         )
@@ -135,17 +138,19 @@ class LabDevice:
         """Power comes: the agent starts."""
         if self._process is not None:
             return
-        if self.plugged:
+        if self.works.plugged:
             plug(self.site)
-        registry, clock = PLACES["registry"], self._cloud.clock
+        clock, folder = self._cloud.clock, self.folder
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *("ip", "netns", "exec", self.site.device, sys.executable, "-m", "scenarios"),
-                *("agent", "--config", str(self._config), "--listen", EVERYWHERE),
+                *("ip", "netns", "exec", self.site.device, "sh", "-c", IN_ITS_OWN_WORLD, "sh"),
+                *(str(folder / "resolv.conf"), str(folder / "nsswitch.conf")),
+                *(sys.executable, "-m", "scenarios", "agent"),
+                *("--config", str(self._config), "--listen", EVERYWHERE),
                 *("--state", str(self.folder / "state"), "--run", str(self._run)),
                 *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
                 *("--tunnel", self._cloud.tunnel),
-                *("--insecure-registry", f"{registry.host}:{registry.port}"),
+                *("--insecure-registry", f"{NAMES['registry']}:{PLACES['registry'].port}"),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **clock.environment()},

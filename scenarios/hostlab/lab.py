@@ -15,6 +15,7 @@ import aiohttp
 from agent.daemon.registry import PullError
 from cloud_stub.observe import FIELDS
 
+from .. import verbs
 from ..clock import Clock
 from ..errors import LabError
 from ..history import History, Mark, Note
@@ -24,7 +25,8 @@ from .device import LabDevice
 from .netns import Names, needs, own_prefix, sweep
 from .places import SITES_MAX
 from .steps import carry_out, refuse_what_cannot_be
-from .topology import make_cloud, make_site
+from .topology import make_cloud
+from .works import Works
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -53,7 +55,6 @@ class HostWorld:
         self.fleet: Fleet
         self._folder = folder
         self._names = Names()
-        self._tables = 0
         self._began_ms = 0
         self._initial: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,11 +62,6 @@ class HostWorld:
     def now_ms(self) -> int:
         """Since the scenario began."""
         return self.clock.now_ms() - self._began_ms
-
-    def table_name(self) -> str:
-        """A name no table has."""
-        self._tables += 1
-        return f"fieldbeat_{self._tables}"
 
     def note(self, device: LabDevice, text: str) -> None:
         """A line of the run's history."""
@@ -104,12 +100,27 @@ class HostWorld:
         first = scenario.devices[0]
         self.fleet = await Fleet.make(self.cloud, first.fleet, first.device_type)
         await self.fleet.release(scenario.releases[first.fleet])
+        bad = {
+            name
+            for step in scenario.steps
+            if isinstance(step.action, verbs.Impair)
+            for name in step.devices
+        }
         for number, spec in enumerate(scenario.devices, 1):
-            site = make_site(self._names, namespace, number)
-            device = LabDevice(spec, site, self._folder / spec.name, self.cloud, self.fleet)
+            works = Works(
+                self._names,
+                namespace,
+                number,
+                name=spec.name,
+                seed=self.seed,
+                speed=self.clock.speed,
+                bad=spec.name in bad,
+            )
+            device = LabDevice(spec, works, self._folder / spec.name, self.cloud, self.fleet)
+            self.devices[spec.name] = device
+            await works.start()
             preload = None if spec.fresh else scenario.releases[spec.fleet].commit
             await device.flash(self.seed, preload)
-            self.devices[spec.name] = device
             if device.uuid is not None:
                 path = f"/fieldbeat/v1/devices/{device.uuid}"
                 self._initial[spec.name] = await self.cloud.must("GET", path)
@@ -159,6 +170,7 @@ class HostWorld:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(device.stop() for device in self.devices.values()))
+        await asyncio.gather(*(device.works.close() for device in self.devices.values()))
         if hasattr(self, "cloud"):
             with contextlib.suppress(LabError):
                 await self.cloud.close()
@@ -179,8 +191,6 @@ def _ms(text: str) -> int:
 
 
 def _releases(scenario: Scenario) -> list[Any]:
-    from .. import verbs
-
     steps = [step.action for step in scenario.steps]
     return [
         *scenario.releases.values(),

@@ -6,10 +6,13 @@ its sender notices nothing; a rejected one is answered with a reset or by ICMP.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..errors import LabError
 from .netns import run
+from .places import HTTP_PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +34,6 @@ def table(
         outward: what the device sends is met.
         inward: what it is sent is met.
     """
-    where = {"family": FAMILY, "table": name}
     chain = {"name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
     rules = []
     for place in places:
@@ -40,12 +42,7 @@ def table(
                 rules.append(_rule(protocol, place, "daddr", "dport", mode))
             if inward:
                 rules.append(_rule(protocol, place, "saddr", "sport", mode))
-    commands: list[dict[str, Any]] = [
-        {"add": {"table": {"family": FAMILY, "name": name}}},
-        {"add": {"chain": {**where, **chain}}},
-    ]
-    commands += [{"add": {"rule": {**where, "chain": "forward", "expr": rule}}} for rule in rules]
-    return {"nftables": commands}
+    return _commands(name, chain, rules)
 
 
 def _rule(protocol: str, place: Place, address: str, port: str, mode: str) -> list[dict[str, Any]]:
@@ -59,6 +56,30 @@ def _rule(protocol: str, place: Place, address: str, port: str, mode: str) -> li
         {"counter": {"packets": 0, "bytes": 0}},
         verdict,
     ]
+
+
+def redirect(name: str, interface: str, port: int) -> dict[str, Any]:
+    """The table of a captive portal: new HTTP connections end at the router itself."""
+    chain = {"name": "portal", "type": "nat", "hook": "prerouting", "prio": -100}
+    from_lan = {
+        "match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": interface},
+    }
+    rules = [
+        [from_lan, _match("tcp", "dport", number), {"redirect": {"port": port}}]
+        for number in HTTP_PORTS
+    ]
+    return _commands(name, {**chain, "policy": "accept"}, rules)
+
+
+def _commands(name: str, chain: dict[str, Any], rules: list[Any]) -> dict[str, Any]:
+    where = {"family": FAMILY, "table": name}
+    commands: list[dict[str, Any]] = [
+        {"add": {"table": {"family": FAMILY, "name": name}}},
+        {"add": {"chain": {**where, **chain}}},
+    ]
+    hook = chain["name"]
+    commands += [{"add": {"rule": {**where, "chain": hook, "expr": rule}}} for rule in rules]
+    return {"nftables": commands}
 
 
 PORT = "port-unreachable"
@@ -77,6 +98,16 @@ def apply(namespace: str, commands: Mapping[str, Any]) -> None:
     """
     text = json.dumps(commands)
     run("ip", "netns", "exec", namespace, "nft", "-j", "-f", "-", text=text)
+
+
+def cut(namespace: str, *filters: str) -> None:
+    """Reset the TCP connections of a namespace that fit, as a firewall does that rejects.
+
+    Without a packet on its way such a firewall would meet a connection at its next ping only; the
+    kernel closes it and tells the other end (``SOCK_DESTROY``; one without it does nothing).
+    """
+    with contextlib.suppress(LabError):
+        run("ip", "netns", "exec", namespace, "ss", "-KHtn", *filters)
 
 
 def delete(namespace: str, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-API_PORT, VPN_PORT, REGISTRY_PORT = 8080, 8443, 5000
+API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT = 8080, 8443, 5000, 53
 CLOUD_NET = 16
 SITES_MAX = 200
 
@@ -22,7 +22,12 @@ PLACES: dict[str, Place] = {
     "vpn": Place("10.202.0.2", VPN_PORT, ("tcp", "udp")),
     "registry": Place("10.202.0.3", REGISTRY_PORT, ("tcp",)),
 }
-"""``dns`` and ``ntp`` are not spoken in this lab: devices are given addresses, and our clock."""
+"""Each site has a resolver of its own; ``ntp`` is not spoken, devices have our clock."""
+NAMES: dict[str, str] = {name: f"{name}.fieldbeat.test" for name in PLACES}
+"""What devices know them by (RFC 2606 keeps ``.test`` for such)."""
+HOSTS: dict[str, str] = {NAMES[name]: place.host for name, place in PLACES.items()}
+HTTP_PORTS = (API_PORT, REGISTRY_PORT)
+"""What is HTTP to a middlebox; a VPN is not."""
 
 
 class Site(NamedTuple):
@@ -46,3 +51,14 @@ class Site(NamedTuple):
     def outside(self) -> str:
         """The router's, seen from the cloud."""
         return f"10.202.1.{self.number}"
+
+    @property
+    def resolver(self) -> str:
+        """Its resolver's, in the cloud."""
+        return f"10.202.2.{self.number}"
+
+    def place(self, name: str) -> Place | None:
+        """A service as this site's firewall tells it apart."""
+        if name == "dns":
+            return Place(self.resolver, DNS_PORT, ("udp", "tcp"))
+        return PLACES.get(name)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import verbs
 from ..errors import LabError
 from ..history import Unmet
 from ..simulation.steps import ACTION_PATHS
-from . import nft
-from .places import PLACES
-from .topology import plug, unplug
+from .wire import can_have_wires
 
 if TYPE_CHECKING:
     from ..model import Scenario, Step
@@ -28,6 +27,9 @@ _WHOLE = (
     | verbs.Reboot
     | verbs.Network
     | verbs.Firewall
+    | verbs.Dns
+    | verbs.CaptivePortal
+    | verbs.Registry
     | verbs.Pin
     | verbs.Lock
     | verbs.DoAction
@@ -50,6 +52,9 @@ def _unable(action: Any) -> str:
             services = action.services.values()
             if any(s.requires or s.start_time_ms or s.stop_time_ms for s in services):
                 return "release with requires, start_time or stop_time"
+        case verbs.Impair():
+            why = can_have_wires()
+            return f"impair ({why})" if why else ""
         case verbs.Config() if action.level == "fleet":
             return "config of a fleet"
         case verbs.VpnServer() if action.state in ("hang", "error"):
@@ -70,8 +75,8 @@ async def carry_out(world: HostWorld, step: Step) -> None:
             pass
         case verbs.Release():
             await world.fleet.release(action)
-        case verbs.Api():
-            await _api(world, action)
+        case verbs.Api() | verbs.Registry():
+            await world.cloud.fault("api" if isinstance(action, verbs.Api) else "registry", action)
         case verbs.VpnServer():
             names = [action.name] if action.name else ["vpn1"]
             for name in names:
@@ -92,10 +97,15 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
         case verbs.Reboot():
             await device.reboot()
         case verbs.Network():
-            device.plugged = action.state == "up"
-            (plug if device.plugged else unplug)(device.site)
+            device.works.network(up=action.state == "up")
         case verbs.Firewall():
-            _firewall(world, device, action)
+            device.works.firewall(action, partial(_met, world, device))
+        case verbs.Impair():
+            device.works.impair(action)
+        case verbs.Dns():
+            await device.works.resolver.change(action)
+        case verbs.CaptivePortal():
+            await device.works.captive(on=action.state == "on")
         case verbs.Pin():
             release = None if action.latest else world.fleet.releases[action.commit or ""]
             await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
@@ -107,48 +117,15 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
             raise AssertionError(f"no verb of this lab: {action!r}")
 
 
+def _met(world: HostWorld, device: LabDevice, name: str, count: int) -> None:
+    world.note(device, f"the site firewall met {count} packets of {name}")
+
+
 def _row(device: LabDevice) -> str:
     return f"/v7/device(uuid='{device.uuid}')"
 
 
-# --- site ---------------------------------------------------------------------------------------
-
-
-def _firewall(world: HostWorld, device: LabDevice, action: verbs.Firewall) -> None:
-    """One table for each place and fault; allowing a place takes all of its tables away."""
-    for name in action.block or ():
-        if name in PLACES:
-            table = world.table_name()
-            commands = nft.table(
-                table,
-                [PLACES[name]],
-                mode=action.mode,
-                outward=action.direction != "in",
-                inward=action.direction != "out",
-            )
-            nft.apply(device.site.router, commands)
-            device.blocked.setdefault(name, []).append(table)
-    for name in action.allow or ():
-        for table in device.blocked.pop(name, []):
-            count = nft.counted(device.site.router, table)
-            world.note(device, f"the site firewall met {count} packets of {name}")
-            nft.delete(device.site.router, table)
-
-
 # --- the cloud's side ---------------------------------------------------------------------------
-
-
-async def _api(world: HostWorld, action: verbs.Api) -> None:
-    fault = {
-        "state": action.state,
-        "status": action.status,
-        "latency": action.latency_ms / 1_000,
-        "share": action.share,
-    }
-    if action.retry_after_ms is not None:
-        fault["retry_after"] = action.retry_after_ms // 1_000
-    well = action.state == "up" and not action.latency_ms
-    await world.cloud.must("PUT", "/fieldbeat/v1/faults", {"api": [] if well else [fault]})
 
 
 async def _variable(world: HostWorld, device: LabDevice, name: str, value: str | None) -> None:

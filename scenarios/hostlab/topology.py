@@ -8,6 +8,8 @@ from .netns import batch, run
 from .places import CLOUD_NET, PLACES, Site
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .netns import Names
 
 
@@ -19,13 +21,25 @@ def make_cloud(names: Names) -> str:
     return cloud
 
 
-def make_site(names: Names, cloud: str, number: int) -> Site:
-    """A device's namespace behind a router's, in front of the cloud's; ``number`` from 1."""
+def make_site(
+    names: Names, cloud: str, number: int, cable: Callable[[Site], None] | None = None
+) -> Site:
+    """A device's namespace behind a router's, in front of the cloud's.
+
+    Args:
+        names: of the run.
+        cloud: the cloud's namespace.
+        number: from 1.
+        cable: makes ``eth0`` and ``lan0``; without it they are a pair of the kernel's.
+    """
     site = Site(number, names.make(f"d{number}"), names.make(f"r{number}"))
-    run(
-        *("ip", "-n", site.router, "link", "add", "lan0", "type", "veth"),
-        *("peer", "name", "eth0", "netns", site.device),
-    )
+    if cable is None:
+        run(
+            *("ip", "-n", site.router, "link", "add", "lan0", "type", "veth"),
+            *("peer", "name", "eth0", "netns", site.device),
+        )
+    else:
+        cable(site)
     run(
         *("ip", "-n", site.router, "link", "add", "wan0", "type", "veth"),
         *("peer", "name", f"site{number}", "netns", cloud),
@@ -46,6 +60,7 @@ def make_site(names: Names, cloud: str, number: int) -> Site:
         [
             f"link set site{number} master net0",
             f"link set site{number} up",
+            f"addr add {site.resolver}/{CLOUD_NET} dev net0",
             f"route add 10.201.{number}.0/24 via {site.outside}",
         ],
         inside=cloud,

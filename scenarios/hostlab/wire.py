@@ -1,0 +1,131 @@
+"""A cable that can be bad: an interface in each of two namespaces, and packets carried between.
+
+Both ends are TUN interfaces of this process: they vanish with it, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import LabError
+from ..streams import Stream
+from .netns import inside
+from .quality import CLEAR, Middlebox, Quality, Way
+
+if TYPE_CHECKING:
+    from .places import Site
+
+DEVICE = "/dev/net/tun"
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+_PACKET_MAX = 65_536
+_TURN = 64
+"""Packets carried before others have their turn."""
+
+
+def can_have_wires() -> str:
+    """Why this process cannot make TUN interfaces; empty: it can."""
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR))
+    except OSError as error:
+        return f"{DEVICE}: {(error.strerror or '').lower()}"
+    return ""
+
+
+class Wire:
+    """Between a device and its site's router."""
+
+    def __init__(self, site: Site, *, seed: int, name: str, speed: float) -> None:
+        """Make both interfaces, ``eth0`` and ``lan0``; nothing is carried before ``start``.
+
+        Args:
+            site: with both namespaces.
+            seed: of the run.
+            name: of the device, for the stream of randomness.
+            speed: how much faster than real time this link's seconds are.
+
+        Raises:
+            LabError: there is no TUN device, or it may not be used.
+        """
+        self.quality = CLEAR
+        self.lost = 0
+        """Packets that vanished."""
+        self._speed = speed
+        self._box = Middlebox()
+        self._out = Way(Stream(seed, "wire", name, "out"))
+        self._in = Way(Stream(seed, "wire", name, "in"))
+        self._device = _tun(site.device, "eth0")
+        try:
+            self._router = _tun(site.router, "lan0")
+        except LabError:
+            os.close(self._device)
+            raise
+
+    def start(self) -> None:
+        """Carry packets from now on."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._device, self._read, self._device, self._router, self._out)
+        loop.add_reader(self._router, self._read, self._router, self._device, self._in)
+
+    def close(self) -> None:
+        """Both interfaces vanish."""
+        loop = asyncio.get_running_loop()
+        for file in (self._device, self._router):
+            loop.remove_reader(file)
+            os.close(file)
+        self._device = self._router = -1
+
+    def change(self, quality: Quality) -> None:
+        """The link is so good, or bad, from now on."""
+        self.quality = quality
+
+    def _read(self, source: int, to: int, way: Way) -> None:
+        for _ in range(_TURN):
+            try:
+                packet = os.read(source, _PACKET_MAX)
+            except OSError:
+                return
+            wait_s = self._fate(packet, way)
+            if wait_s is None:
+                self.lost += 1
+            elif wait_s <= 0:
+                self._write(to, packet)
+            else:
+                loop = asyncio.get_running_loop()
+                loop.call_later(wait_s / self._speed, self._write, to, packet)
+
+    def _fate(self, packet: bytes, way: Way) -> float | None:
+        now_s, limit_ms = time.monotonic() * self._speed, self.quality.nat_timeout_ms
+        limit_s = None if limit_ms is None else limit_ms / 1_000
+        if not self._box.passes(packet, now_s, outward=way is self._out, limit_s=limit_s):
+            return None
+        if self.quality is CLEAR:
+            return 0.0
+        return way.wait_s(len(packet), self.quality, now_s)
+
+    def _write(self, to: int, packet: bytes) -> None:
+        if self._device < 0:
+            return
+        with contextlib.suppress(OSError):  # the other interface is down
+            os.write(to, packet)
+
+
+def _tun(namespace: str, name: str) -> int:
+    with inside(namespace):
+        try:
+            file = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise LabError(f"{DEVICE}: {(error.strerror or '').lower()}") from None
+        try:
+            words = struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI)
+            fcntl.ioctl(file, _TUNSETIFF, words)
+        except OSError as error:
+            os.close(file)
+            raise LabError(f"{name} cannot be made by {DEVICE}: {error.strerror}") from None
+        return file

@@ -1,0 +1,140 @@
+"""What stands at a device's site: its cable, the router's firewall, a resolver, a portal."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..streams import Stream
+from . import nft
+from .portal import Portal
+from .quality import CLEAR
+from .resolver import Resolver
+from .topology import make_site, plug, unplug
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .. import verbs
+    from .netns import Names
+    from .places import Place, Site
+
+RESOLVER_S = 10.0
+"""A resolver's two tries of 5 s (``resolv.conf``)."""
+
+
+class Works:
+    """Of one site."""
+
+    def __init__(
+        self, names: Names, cloud: str, number: int, *, name: str, seed: int, speed: float, bad: bool
+    ) -> None:
+        """Make namespaces and cables.
+
+        Args:
+            names: of the run.
+            cloud: the cloud's namespace.
+            number: of the site, from 1.
+            name: of the device.
+            seed: of the run.
+            speed: how much faster than real time the run is.
+            bad: its cable must be able to be bad.
+
+        Raises:
+            LabError: something cannot be made.
+        """
+        self.wire: Wire | None = None
+        self.plugged = True
+        self._blocked: dict[str, list[str]] = {}
+        """Place → tables that stand in its way."""
+
+        def cable(site: Site) -> None:
+            self.wire = Wire(site, seed=seed, name=name, speed=speed)
+
+        self.site = make_site(names, cloud, number, cable if bad else None)
+        self._cloud, self._tables, self._speed = cloud, 0, speed
+        draws = Stream(seed, "resolver", name)
+        self.resolver = Resolver(cloud, self.site.resolver, draws=draws, speed=speed)
+        self.portal = Portal(self.site)
+
+    async def start(self) -> None:
+        """Packets pass, names are resolved."""
+        if self.wire is not None:
+            self.wire.start()
+        await self.resolver.change(None)
+
+    async def close(self) -> None:
+        """What is not a namespace goes."""
+        if self.wire is not None:
+            self.wire.close()
+        self.resolver.close()
+        await self.portal.close()
+
+    def resolv_conf(self) -> str:
+        """The device's; the C library's time-outs are whole seconds, whatever the speed."""
+        total_s = RESOLVER_S / self._speed
+        tries = 2 if total_s >= 2 else 1
+        wait_s = max(1, round(total_s / tries))
+        return f"nameserver {self.site.resolver}\noptions timeout:{wait_s} attempts:{tries}\n"
+
+    # --- what a scenario does to it ---------------------------------------------------------------
+
+    def network(self, *, up: bool) -> None:
+        """The device's cable comes out, or goes in."""
+        self.plugged = up
+        (plug if up else unplug)(self.site)
+
+    def impair(self, action: verbs.Impair) -> None:
+        """The quality of the link; what is not named stays as it was."""
+        assert self.wire is not None
+        quality = CLEAR if action.clear else self.wire.quality
+        given = {
+            "latency_ms": action.latency_ms,
+            "jitter_ms": action.jitter_ms,
+            "loss": action.loss,
+            "rate_bytes_per_second": action.rate_bytes_per_second,
+            "mtu": action.mtu,
+            "nat_timeout_ms": action.nat_timeout_ms,
+        }
+        changed = replace(quality, **{n: value for n, value in given.items() if value is not None})
+        self.wire.change(CLEAR if changed == CLEAR else changed)
+
+    async def captive(self, *, on: bool) -> None:
+        """The captive portal stands in the way, or not any more."""
+        await (self.portal.on() if on else self.portal.off())
+
+    def firewall(self, action: verbs.Firewall, met: Callable[[str, int], None]) -> None:
+        """One table for each place and fault; allowing a place takes all of its tables away.
+
+        Args:
+            action: what the firewall does.
+            met: told the name of a place that is allowed, and how many packets met its rules.
+        """
+        for name in action.block or ():
+            place = self.site.place(name)
+            if place is not None:
+                self._block(name, place, action)
+        for name in action.allow or ():
+            for table in self._blocked.pop(name, []):
+                met(name, nft.counted(self.site.router, table))
+                nft.delete(self.site.router, table)
+
+    def _block(self, name: str, place: Place, action: verbs.Firewall) -> None:
+        self._tables += 1
+        table = f"fieldbeat_{self._tables}"
+        commands = nft.table(
+            table,
+            [place],
+            mode=action.mode,
+            outward=action.direction != "in",
+            inward=action.direction != "out",
+        )
+        nft.apply(self.site.router, commands)
+        self._blocked.setdefault(name, []).append(table)
+        if action.mode == "reject" and "tcp" in place.protocols:
+            there = f"{place.host}:{place.port}"
+            with contextlib.suppress(OSError):
+                nft.cut(self.site.device, "dst", there)
+                nft.cut(self._cloud, "src", there, "dst", self.site.address)
