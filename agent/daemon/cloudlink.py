@@ -59,7 +59,8 @@ class Cloudlink:
             session: for the WebSocket.
             who: gives uuid and key; ``None`` while the device has none.
             end: makes a tunnel of the kind that is wanted.
-            call: carries out a call of the supervisor API: method, path, body with ``apikey``.
+            call: carries out a call of the supervisor API: method, path, body with ``apikey``; may
+                raise ``NoAnswer``.
             changed: told when the tunnel is up, and when it is not.
             clock_ms: the time, ms, never going back.
             name: put before its lines in the log.
@@ -257,11 +258,15 @@ class Cloudlink:
     async def _answer(self, end: DeviceEnd, message: channel.Message) -> None:
         words = message.body
         body = words.get("body")
-        status, answer = await self._call(
-            str(words.get("method", "GET")),
-            str(words.get("path", "/")),
-            {**(body if isinstance(body, dict) else {}), "apikey": words.get("apikey")},
-        )
+        try:
+            status, answer = await self._call(
+                str(words.get("method", "GET")),
+                str(words.get("path", "/")),
+                {**(body if isinstance(body, dict) else {}), "apikey": words.get("apikey")},
+            )
+        except NoAnswer:  # of a supervisor that is not there; who asks again tries again
+            self._answers.pop(message.number, None)
+            return
         try:
             reply = channel.Message(
                 channel.REPLY, message.number, {"status": status, "body": answer}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .http import Cloud, DryCloud
     from .logs import Logs
     from .volatile import Forgetful, Volatile
+    from .vpn_unit import RemoteUnit
 
 _log = logging.getLogger("fieldbeat.agent")
 RESTART_S = 10.0
@@ -78,10 +79,12 @@ class Device:
         """
         self.config = config
         self.agent: Agent | None = None
-        self.cloudlink: Cloudlink | None = None
+        self.cloudlink: Cloudlink | RemoteUnit | None = None
         """The host's VPN client; put one here before ``start``."""
         self.logs: Logs | None = None
         """The log stream to the cloud; put one here before ``start``."""
+        self.leaves_services = False
+        """At its end they go on, as those of an engine that is another process."""
         self.done = asyncio.Event()
         """The board was shut down."""
         self.talked = asyncio.Event()
@@ -148,7 +151,8 @@ class Device:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.cloudlink is not None:
             await self.cloudlink.close()
-        await self._engine.stop_all()
+        if not self.leaves_services:
+            await self._engine.stop_all()
         await self._engine.close()
         if self.logs is not None:
             await self.logs.close()

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import aiohttp
 from yarl import URL
@@ -29,6 +29,7 @@ from .logs import Logs
 from .process_engine import ProcessEngine, service_environment
 from .registry import Images
 from .volatile import Forgetful, Volatile
+from .vpn_unit import RemoteUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,8 @@ class Options:
     seed: int = 0
     tunnel: str = "inprocess"
     """Of cloudlink: inprocess, userspace, kernel or off."""
+    part: Literal["all", "supervisor", "cloudlink"] = "all"
+    """``supervisor``: cloudlink is another process, and services outlive this one."""
     plain: tuple[str, ...] = ()
     """Registries without TLS."""
     clock_ms: Callable[[], int] | None = None
@@ -143,7 +146,11 @@ class Program:
             port=config.values.listenPort if options.port is None else options.port,
         )
         await self.api.start()
-        self._give_cloudlink(options, config, device)
+        if options.part == "supervisor":
+            device.cloudlink = RemoteUnit(volatile.folder, device.tunnel_changed)
+            device.leaves_services = True
+        else:
+            self._give_cloudlink(options, config, device)
         if config.values.apiEndpoint.startswith("https:") and isinstance(self._cloud, Cloud):
             # over TLS only, as the real one (SUPERVISOR.md §2)
             clock_ms = options.clock_ms or wall_ms
@@ -172,7 +179,7 @@ class Program:
             source = str(FLEET_SOURCES[number % FLEET_SOURCES.num_addresses])
         device.cloudlink = Cloudlink(
             url,
-            session=self._websockets(config),
+            session=self._websockets(config, many=options.devices > 1),
             who=device.who,
             end=lambda: device_end(
                 options.tunnel,
@@ -226,14 +233,14 @@ class Program:
             self.devices.append(device)
         self._starting = asyncio.create_task(self._start_all())
 
-    def _websockets(self, config: DeviceConfig) -> aiohttp.ClientSession:
+    def _websockets(self, config: DeviceConfig, *, many: bool) -> aiohttp.ClientSession:
         """Connections that stay open must not use up the bound on those of requests."""
         if self._held is None:
             values = config.values
             connector = aiohttp.TCPConnector(
                 limit=0,
                 ssl=trust(values.apiEndpoint, values.root_ca),
-                use_dns_cache=len(self.devices) > 1,
+                use_dns_cache=many,
                 ttl_dns_cache=10,
             )
             self._held = aiohttp.ClientSession(connector=connector)

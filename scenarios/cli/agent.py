@@ -67,6 +67,13 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
     help="What cloudlink's WireGuard is made of; userspace and kernel need root.",
 )
 @click.option(
+    "--part",
+    type=click.Choice(["all", "supervisor", "cloudlink"]),
+    default="all",
+    show_default=True,
+    help="Supervisor and cloudlink as one process, or one of them, as on a board.",
+)
+@click.option(
     "--devices",
     type=click.IntRange(1, 100_000),
     default=1,
@@ -98,6 +105,7 @@ def agent(
     proxy: str | None,
     listen: str,
     tunnel: str,
+    part: Literal["all", "supervisor", "cloudlink"],
     devices: int,
     fleet: int | None,
     seed: int,
@@ -116,6 +124,12 @@ def agent(
         from agent.daemon.program import Options
     except ImportError as error:
         raise LabError(f"the agent needs more packages ({error.name}): {EXTRAS}") from error
+    if part != "all" and (devices > 1 or once or dry_run):
+        raise InputError(
+            f"--part {part} is of one device that runs: without --devices, --once, --dry-run"
+        )
+    if part == "cloudlink" and tunnel == "off":
+        raise InputError("--part cloudlink is nothing with --tunnel off")
     host, port = _address(listen)
     clock = Clock.begin(speed)
     options = Options(
@@ -127,6 +141,7 @@ def agent(
         listen=host,
         port=port,
         tunnel=tunnel,
+        part=part,
         devices=devices,
         fleet=fleet,
         seed=seed,
@@ -136,7 +151,10 @@ def agent(
     )
     service.set_up_logs(as_json=log == "json")
     try:
-        work = _dry(options) if dry_run else _run(options, once=once)
+        if part == "cloudlink":
+            work = _unit(options)
+        else:
+            work = _dry(options) if dry_run else _run(options, once=once)
         service.run(work, clock, small=devices == 1)
     except ConfigError as error:
         raise InputError(str(error)) from error
@@ -171,6 +189,18 @@ async def _run(options: Options, *, once: bool) -> None:
     if not over:
         click.echo(f"no poll and report within {ONCE_S:.0f} s", err=True)
         raise SystemExit(1)
+
+
+async def _unit(options: Options) -> None:
+    from agent.daemon.vpn_unit import Unit
+
+    async with service.Service() as running:
+        unit = await Unit.start_with(options)
+        try:
+            running.ready("cloudlink")
+            await running.stop.wait()
+        finally:
+            await unit.close()
 
 
 async def _dry(options: Options) -> None:

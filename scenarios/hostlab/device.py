@@ -8,17 +8,19 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Persisted
 from agent.daemon.config_json import DeviceConfig
 from agent.daemon.disk import FileDisk
+from agent.daemon.processes import marked
 from agent.daemon.registry import Images
 from agent.device_config import POLL_INTERVAL, without_prefix
 
 from ..streams import digest
-from .netns import kill_all
+from .netns import kill_all, pids, signal_all
 from .places import NAMES, PLACES
 from .topology import plug, unplug
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .works import Works
 
 STOP_S = 20.0
+SERVICES_S, SERVICES_TRIES = 0.05, 40
+"""Between two looks whether services have stopped, and how many looks."""
 IN_ITS_OWN_WORLD = """
 mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"
 """
@@ -42,7 +46,14 @@ class LabDevice:
     """Its site, its disk and its program."""
 
     def __init__(
-        self, spec: DeviceSpec, works: Works, folder: Path, cloud: CloudProcess, fleet: Fleet
+        self,
+        spec: DeviceSpec,
+        works: Works,
+        folder: Path,
+        cloud: CloudProcess,
+        fleet: Fleet,
+        *,
+        split: bool,
     ) -> None:
         """Nothing runs before ``power_on``.
 
@@ -52,11 +63,13 @@ class LabDevice:
             folder: for what survives a power cut; ``run`` in it does not.
             cloud: where it belongs to.
             fleet: of the cloud.
+            split: supervisor and cloudlink are two processes, as on a board.
         """
         self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
         self.uuid: str | None = None
         self._cloud, self._fleet = cloud, fleet
-        self._process: asyncio.subprocess.Process | None = None
+        self.split = split
+        self._programs: dict[str, asyncio.subprocess.Process] = {}
         self._config, self._run = folder / "config.json", folder / "run"
         self.log = folder / "agent.log"
 
@@ -135,32 +148,39 @@ class LabDevice:
     # --- power -----------------------------------------------------------------------------------
 
     async def power_on(self) -> None:
-        """Power comes: the agent starts."""
-        if self._process is not None:
+        """Power comes: the agent starts, and cloudlink where it is a program of its own."""
+        if self._programs:
             return
         if self.works.plugged:
             plug(self.site)
+        if self.split:
+            await self._start("cloudlink")
+            await self._start("supervisor")
+        else:
+            await self._start("all")
+
+    async def _start(self, part: str) -> None:
         clock, folder = self._cloud.clock, self.folder
+        path = os.pathsep.join((str(self.folder / "bin"), os.environ.get("PATH", os.defpath)))
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            self._programs[part] = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.site.device, "sh", "-c", IN_ITS_OWN_WORLD, "sh"),
                 *(str(folder / "resolv.conf"), str(folder / "nsswitch.conf")),
                 *(sys.executable, "-m", "scenarios", "agent"),
                 *("--config", str(self._config), "--listen", EVERYWHERE),
-                *("--state", str(self.folder / "state"), "--run", str(self._run)),
+                *("--state", str(folder / "state"), "--run", str(self._run)),
                 *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
-                *("--tunnel", self._cloud.tunnel),
+                *("--tunnel", self._cloud.tunnel, "--part", part),
                 *("--insecure-registry", f"{NAMES['registry']}:{PLACES['registry'].port}"),
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **clock.environment()},
+                env={**os.environ, **clock.environment(), "PATH": path},
             )
 
     async def power_off(self) -> None:
         """Cut the power: not one packet gets out, everything dies, the memory is gone."""
         unplug(self.site)
-        kill_all(self.site.device)
-        await self._ended()
+        await self._killed()
         self._forget()
 
     async def reboot(self) -> None:
@@ -170,22 +190,48 @@ class LabDevice:
         await self.power_on()
 
     async def stop(self) -> None:
-        """Ask the agent to stop."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-        await self._ended()
+        """Ask everything to stop; what does not is killed."""
+        for part in list(self._programs):
+            await self._end(part)
+        signal_all(self.site.device, signal.SIGTERM)
+        for _ in range(SERVICES_TRIES):
+            if not pids(self.site.device):
+                return
+            await asyncio.sleep(SERVICES_S)
+        await self._killed()
 
-    async def _ended(self) -> None:
-        if self._process is None:
-            return
+    async def supervisor(self, state: str) -> None:
+        """Stop, hang or start it; cloudlink and the services are other processes."""
+        known = self._programs.get("supervisor")
+        match state:
+            case "hang" if known is not None:
+                known.send_signal(signal.SIGSTOP)
+            case "stop" if known is not None:
+                await self._end("supervisor")
+            case "start" if "cloudlink" in self._programs:
+                if known is not None:  # it hangs: whoever starts it again kills it first
+                    await self._end("supervisor", kill=True)
+                await self._start("supervisor")
+            case _:
+                pass
+
+    async def _end(self, part: str, *, kill: bool = False) -> None:
+        process = self._programs.pop(part)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill() if kill else process.terminate()
         try:
             async with asyncio.timeout(STOP_S):
-                await self._process.wait()
+                await process.wait()
         except TimeoutError:
-            kill_all(self.site.device)
-            await self._process.wait()
-        self._process = None
+            process.kill()
+            await process.wait()
+
+    async def _killed(self) -> None:
+        kill_all(self.site.device)
+        programs, self._programs = self._programs, {}
+        for process in programs.values():
+            await process.wait()
 
     def _forget(self) -> None:
         """What lies in memory is gone: locks, the last report."""
@@ -197,3 +243,29 @@ class LabDevice:
         """Lock files of a service, or of all."""
         base = self._run / "services" / str(self._fleet.id)
         return [base / name / "updates.lock" for name in ([service] if service else services)]
+
+    def handover_files(self, service: str | None, services: list[str]) -> list[Path]:
+        """Where a new service says that the old one may go."""
+        return [path.with_name("handover-complete") for path in self.lock_files(service, services)]
+
+    def processes_of(self, service: str) -> list[int]:
+        """The session leaders of a service's containers that run."""
+        folder = self.folder / "state" / "containers"
+        running = marked(str(folder.resolve()))
+        found = []
+        for path in sorted(folder.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                value = json.loads(path.read_text())
+                if value["container"]["service"] == service and value["mark"] in running:
+                    found.append(running[value["mark"]].pid)
+        return found
+
+    def undervolt(self, *, on: bool) -> None:
+        """Its firmware says so: a program in the place of a Raspberry Pi's ``vcgencmd``."""
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        program = folder / "vcgencmd"
+        aside = program.with_name("vcgencmd.new")
+        aside.write_text(f"#!/bin/sh\necho throttled={'0x50005' if on else '0x0'}\n")
+        aside.chmod(0o755)
+        aside.replace(program)

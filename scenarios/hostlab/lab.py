@@ -100,12 +100,7 @@ class HostWorld:
         first = scenario.devices[0]
         self.fleet = await Fleet.make(self.cloud, first.fleet, first.device_type)
         await self.fleet.release(scenario.releases[first.fleet])
-        bad = {
-            name
-            for step in scenario.steps
-            if isinstance(step.action, verbs.Impair)
-            for name in step.devices
-        }
+        bad, split = _met_by(scenario, verbs.Impair), _met_by(scenario, verbs.Supervisor)
         for number, spec in enumerate(scenario.devices, 1):
             works = Works(
                 self._names,
@@ -116,7 +111,14 @@ class HostWorld:
                 speed=self.clock.speed,
                 bad=spec.name in bad,
             )
-            device = LabDevice(spec, works, self._folder / spec.name, self.cloud, self.fleet)
+            device = LabDevice(
+                spec,
+                works,
+                self._folder / spec.name,
+                self.cloud,
+                self.fleet,
+                split=spec.name in split,
+            )
             self.devices[spec.name] = device
             await works.start()
             preload = None if spec.fresh else scenario.releases[spec.fleet].commit
@@ -124,6 +126,7 @@ class HostWorld:
             if device.uuid is not None:
                 path = f"/fieldbeat/v1/devices/{device.uuid}"
                 self._initial[spec.name] = await self.cloud.must("GET", path)
+        await asyncio.gather(*(device.works.reachable() for device in self.devices.values()))
 
     async def _timeline(self) -> None:
         scenario = self.scenario
@@ -188,6 +191,12 @@ def _uuid_of(folder: Path) -> str | None:
 
 def _ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def _met_by(scenario: Scenario, verb: type[verbs.Verb]) -> set[str]:
+    """Names of the devices that a verb is done to."""
+    steps = (step for step in scenario.steps if isinstance(step.action, verb))
+    return {name for step in steps for name in step.devices}
 
 
 def _releases(scenario: Scenario) -> list[Any]:

@@ -102,10 +102,21 @@ def remove(name: str) -> None:
 
 def kill_all(name: str) -> None:
     """SIGKILL to every process in a namespace: nothing is flushed or closed."""
+    signal_all(name, signal.SIGKILL)
+
+
+def signal_all(name: str, number: signal.Signals) -> None:
+    """Send a signal to every process in a namespace."""
+    for pid in pids(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def pids(name: str) -> list[int]:
+    """The processes in a namespace."""
     with contextlib.suppress(LabError):
-        for pid in run("ip", "netns", "pids", name).split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        return [int(pid) for pid in run("ip", "netns", "pids", name).split()]
+    return []
 
 
 def own_prefix() -> str:

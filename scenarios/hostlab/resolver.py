@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.flags
@@ -52,8 +52,9 @@ class Resolver(asyncio.DatagramProtocol):
             self.close()
         elif self._transport is None:
             loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=self._socket())
-            self._transport = cast("asyncio.DatagramTransport", transport)
+            self._transport, _ = await loop.create_datagram_endpoint(
+                lambda: self, sock=self._socket()
+            )
 
     def _socket(self) -> socket.socket:
         from socket import AF_INET, SOCK_DGRAM

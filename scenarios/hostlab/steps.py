@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -30,6 +32,10 @@ _WHOLE = (
     | verbs.Dns
     | verbs.CaptivePortal
     | verbs.Registry
+    | verbs.Supervisor
+    | verbs.Undervolt
+    | verbs.HandoverComplete
+    | verbs.Account
     | verbs.Pin
     | verbs.Lock
     | verbs.DoAction
@@ -55,11 +61,11 @@ def _unable(action: Any) -> str:
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
-        case verbs.Config() if action.level == "fleet":
-            return "config of a fleet"
+        case verbs.Service() if action.state == "exit":
+            return "service exit (the restart policy is always)"
         case verbs.VpnServer() if action.state in ("hang", "error"):
             return f"vpn_server {action.state}"
-        case verbs.Config() | verbs.Api() | verbs.VpnServer():
+        case verbs.Config() | verbs.Api() | verbs.VpnServer() | verbs.Service():
             pass
         case _:
             return "" if isinstance(action, _WHOLE) else str(action.do)
@@ -81,6 +87,9 @@ async def carry_out(world: HostWorld, step: Step) -> None:
             names = [action.name] if action.name else ["vpn1"]
             for name in names:
                 await world.cloud.must("PUT", f"/fieldbeat/v1/vpn/{name}", {"state": action.state})
+        case verbs.Config() if action.level == "fleet":
+            where = f"application/id eq {world.fleet.id}"
+            await _variable(world, "application", where, world.fleet.id, action)
         case verbs.DoAction():
             for device in devices:
                 world.spawn(_through_cloudlink(world, device, step, action))
@@ -110,7 +119,28 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
             release = None if action.latest else world.fleet.releases[action.commit or ""]
             await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
         case verbs.Config():
-            await _variable(world, device, action.name, action.value)
+            await _device_variable(world, device, action)
+        case verbs.Account():
+            await _account(world, device, action.set)
+        case _:
+            await _on_board(world, device, action)
+
+
+async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
+    """What happens on the board itself."""
+    match action:
+        case verbs.Supervisor():
+            await device.supervisor(action.state)
+        case verbs.Service():
+            number = signal.SIGTERM if action.state == "restart" else signal.SIGSEGV
+            for pid in device.processes_of(action.name):
+                os.killpg(pid, number)
+        case verbs.Undervolt():
+            device.undervolt(on=action.state == "on")
+        case verbs.HandoverComplete():
+            for path in device.handover_files(action.service, world.services):
+                if path.parent.is_dir():
+                    path.touch()
         case verbs.Lock():
             await _lock(world, device, action)
         case _:
@@ -128,27 +158,44 @@ def _row(device: LabDevice) -> str:
 # --- the cloud's side ---------------------------------------------------------------------------
 
 
-async def _variable(world: HostWorld, device: LabDevice, name: str, value: str | None) -> None:
-    rows = await world.cloud.rows(
-        f"device_config_variable?$filter=name eq '{name}' and device/uuid eq '{device.uuid}'"
-    )
-    if value is None:
+async def _account(world: HostWorld, device: LabDevice, standing: str) -> None:
+    match standing:
+        case "frozen" | "thawed":
+            await world.cloud.must("PATCH", _row(device), {"is_frozen": standing == "frozen"})
+        case "active" | "deactivated":
+            await world.cloud.must("PATCH", _row(device), {"is_active": standing == "active"})
+        case _:
+            await world.cloud.must("DELETE", _row(device))
+
+
+async def _device_variable(world: HostWorld, device: LabDevice, action: verbs.Config) -> None:
+    found = await world.cloud.rows(f"device(uuid='{device.uuid}')?$select=id")
+    where = f"device/uuid eq '{device.uuid}'"
+    await _variable(world, "device", where, found[0]["id"], action)
+
+
+async def _variable(
+    world: HostWorld, owner: str, where: str, number: int, action: verbs.Config
+) -> None:
+    """A configuration variable of a device or of the fleet."""
+    resource = f"{owner}_config_variable"
+    rows = await world.cloud.rows(f"{resource}?$filter=name eq '{action.name}' and {where}")
+    if action.value is None:
         for row in rows:
-            await world.cloud.must("DELETE", f"/v7/device_config_variable({row['id']})")
+            await world.cloud.must("DELETE", f"/v7/{resource}({row['id']})")
     elif rows:
-        path = f"/v7/device_config_variable({rows[0]['id']})"
-        await world.cloud.must("PATCH", path, {"value": value})
+        path = f"/v7/{resource}({rows[0]['id']})"
+        await world.cloud.must("PATCH", path, {"value": action.value})
     else:
-        found = await world.cloud.rows(f"device(uuid='{device.uuid}')?$select=id")
-        await world.cloud.post(
-            "device_config_variable", device=found[0]["id"], name=name, value=value
-        )
+        given = {owner: number, "name": action.name, "value": action.value}
+        await world.cloud.post(resource, **given)
 
 
 async def _lock(world: HostWorld, device: LabDevice, action: verbs.Lock) -> None:
     """Lock files are made by a process of their own, as user code does it (``O_EXCL``)."""
     if action.override is not None:
-        await _variable(world, device, OVERRIDE, "1" if action.override else None)
+        value = "1" if action.override else None
+        await _device_variable(world, device, verbs.Config(name=OVERRIDE, value=value))
     for path in device.lock_files(action.service, world.services):
         if action.state == "hold":
             command = (sys.executable, "-c", _TAKE, str(path))

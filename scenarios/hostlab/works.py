@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from socket import AF_INET, SOCK_STREAM
+from typing import TYPE_CHECKING, Any
 
+from ..errors import LabError
 from ..streams import Stream
 from . import nft
+from .netns import socket_in
+from .places import PLACES
 from .portal import Portal
 from .quality import CLEAR
 from .resolver import Resolver
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from .netns import Names
     from .places import Place, Site
 
+READY_S = 30.0
 RESOLVER_S = 10.0
 """A resolver's two tries of 5 s (``resolv.conf``)."""
 
@@ -29,7 +35,15 @@ class Works:
     """Of one site."""
 
     def __init__(
-        self, names: Names, cloud: str, number: int, *, name: str, seed: int, speed: float, bad: bool
+        self,
+        names: Names,
+        cloud: str,
+        number: int,
+        *,
+        name: str,
+        seed: int,
+        speed: float,
+        bad: bool,
     ) -> None:
         """Make namespaces and cables.
 
@@ -65,6 +79,24 @@ class Works:
             self.wire.start()
         await self.resolver.change(None)
 
+    async def reachable(self) -> None:
+        """Wait until the cloud is: a bridge forwards some time after its cable was put in.
+
+        Raises:
+            LabError: it is not within ``READY_S``.
+        """
+        api, loop = PLACES["api"], asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(READY_S):
+                with socket_in(self.site.device, AF_INET, SOCK_STREAM, 0) as knocking:
+                    with contextlib.suppress(ConnectionRefusedError):
+                        await loop.sock_connect(knocking, (api.host, api.port))
+        except (OSError, TimeoutError) as error:
+            words = str(error) or f"not within {READY_S:.0f} s"
+            raise LabError(
+                f"the cloud cannot be reached from site {self.site.number}: {words}"
+            ) from None
+
     async def close(self) -> None:
         """What is not a namespace goes."""
         if self.wire is not None:
@@ -90,7 +122,7 @@ class Works:
         """The quality of the link; what is not named stays as it was."""
         assert self.wire is not None
         quality = CLEAR if action.clear else self.wire.quality
-        given = {
+        given: dict[str, Any] = {
             "latency_ms": action.latency_ms,
             "jitter_ms": action.jitter_ms,
             "loss": action.loss,
