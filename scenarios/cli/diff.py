@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -56,8 +57,12 @@ def diff(
     status came in one lab and not in the other, or too far apart.
     """
     require("host")
+    scenarios = selected(compile_all(files(paths), devices=None), expression)
+    from ..hostlab.unprivileged import enter
+
+    enter(sys.argv[1:])
     good = True
-    for scenario in selected(compile_all(files(paths), devices=None), expression):
+    for scenario in scenarios:
         good &= _one(scenario, seed, speed, tunnel, tolerance)
     if not good:
         ctx.exit(EXIT_FAILED)

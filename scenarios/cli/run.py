@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,9 @@ def run(
     scenarios = selected(compiled, expression)
     results = []
     if lab == "host":
+        from ..hostlab.unprivileged import enter
+
+        enter(sys.argv[1:])
         text = f"host lab at speed {speed:g}: windows of expectations are"
         click.echo(f"{text} {human(how.slack_ms)} wider", err=to_stderr)
     for scenario in scenarios:

@@ -37,7 +37,7 @@ def needs() -> None:
             f" apt install {' '.join(packages[tool] for tool in missing)}"
         )
     if os.geteuid() != 0:
-        raise LabError("the host lab makes network namespaces: run it as root, or with sudo")
+        raise LabError("the host lab makes network namespaces, which needs root")
 
 
 def run(*command: str, text: str | None = None) -> str:

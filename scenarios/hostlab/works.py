@@ -88,9 +88,11 @@ class Works:
         api, loop = PLACES["api"], asyncio.get_running_loop()
         try:
             async with asyncio.timeout(READY_S):
-                with socket_in(self.site.device, AF_INET, SOCK_STREAM, 0) as knocking:
-                    with contextlib.suppress(ConnectionRefusedError):
-                        await loop.sock_connect(knocking, (api.host, api.port))
+                with (
+                    socket_in(self.site.device, AF_INET, SOCK_STREAM, 0) as knocking,
+                    contextlib.suppress(ConnectionRefusedError),
+                ):
+                    await loop.sock_connect(knocking, (api.host, api.port))
         except (OSError, TimeoutError) as error:
             words = str(error) or f"not within {READY_S:.0f} s"
             raise LabError(
