@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,19 @@ def test_a_device_that_moves_is_followed() -> None:
     wire.ends[moved] = wire.ends.pop(DEVICE)
     wire.do(moved, device.send(there, PACKET, now_ms=wire.now_ms))
     assert here.address == moved
+
+
+def test_a_packet_that_its_sender_did_not_pad_arrives() -> None:
+    """As boringtun sends it."""
+    wire = Wire()
+    device, there, _, here = pair(wire)
+    wire.do(DEVICE, device.send(there, packet("10.0.0.2", "10.0.0.1"), now_ms=wire.now_ms))
+    assert here.current is not None
+    unpadded, session = packet("10.0.0.1", "10.0.0.2", b"odd"), here.current
+    sealed = session._seal.encrypt(struct.pack("<IQ", 0, session.counter), unpadded, None)
+    head = struct.pack("<IIQ", 4, session.remote, session.counter)
+    wire.do(DEVICE, device.datagram(head + sealed, SERVER, now_ms=wire.now_ms))
+    assert (DEVICE, unpadded) in wire.got
 
 
 def test_a_packet_is_taken_once() -> None:
