@@ -7,8 +7,9 @@ import contextlib
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import psutil
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -20,6 +21,7 @@ from agent.tunnel.noise import Identity, Remote
 from agent.tunnel.udp import UdpEndpoint, bound, wall_ms
 from agent.tunnel.userspace import UserspaceInterface
 
+from .bench_block import bench_block
 from .bench_cloud import rss_mb
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
 ROUND = 2_000
 """Handshakes of a measurement in memory."""
-IDLE_S = 30.0
 KEEPALIVE_MS = 25_000
+IDLE_S = 2 * KEEPALIVE_MS / 1_000
+"""Two whole periods, so that each device has its say as often as any other."""
 PORT_OF_GO = 51_999
 WAIT_S = 120.0
 AT_ONCE = 64
@@ -89,8 +92,21 @@ def _rates() -> tuple[float, float]:
     return ROUND / spent[0], ROUND / spent[1]
 
 
-async def _crowd(devices: int, server_key: bytes, port: int) -> tuple[float, float, list[str]]:
-    """Connect devices, each from its own address: seconds to all up, idle share of a core."""
+class _Idle(NamedTuple):
+    """Shares of a core while nothing but keepalives flows."""
+
+    ours: float
+    others: float | None
+    """Of the server, where that is another process."""
+
+
+async def _crowd(
+    devices: int, server_key: bytes, port: int, server: int | None = None
+) -> tuple[float, _Idle, list[str]]:
+    """Connect devices, each from its own address: seconds to all up, idle shares of a core.
+
+    ``server``: pid of the other end.
+    """
     remote = Remote(Identity(server_key).public)
     ends = []
     for number in range(devices):
@@ -122,8 +138,11 @@ async def _crowd(devices: int, server_key: bytes, port: int) -> tuple[float, flo
     up_s = time.monotonic() - began
     down = sum(peer.last_handshake_ms is None for peer in known)
     used, since = time.process_time(), time.monotonic()
+    theirs = _cpu_s(server)
     await asyncio.sleep(IDLE_S)
-    idle = (time.process_time() - used) / (time.monotonic() - since)
+    passed_s = time.monotonic() - since
+    others = None if server is None else (_cpu_s(server) - theirs) / passed_s
+    idle = _Idle((time.process_time() - used) / passed_s, others)
     cookies = sum(peer.cookie is not None for peer in known)
     for end in ends:
         end.close()
@@ -152,11 +171,20 @@ async def _own(devices: int) -> str:
     return _line("our own responder, in the same process", devices, up_s, idle, words)
 
 
-def _line(what: str, devices: int, up_s: float, idle: float, words: list[str]) -> str:
+def _cpu_s(pid: int | None) -> float:
+    if pid is None:
+        return 0.0
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _line(what: str, devices: int, up_s: float, idle: _Idle, words: list[str]) -> str:
     told = "".join(f", {word}" for word in words)
+    theirs = "" if idle.others is None else f" and {idle.others:.1%} for it"
     return (
         f"  {what}: all up in {up_s:.1f} s ({devices / up_s:.0f}/s){told};"
-        f" {idle:.1%} of a core idle, {rss_mb(os.getpid()):.0f} MB resident"
+        f" idle for {IDLE_S:.0f} s {idle.ours:.1%} of a core{theirs},"
+        f" {rss_mb(os.getpid()):.0f} MB resident"
     )
 
 
@@ -177,7 +205,8 @@ async def _go(devices: int) -> str:
             for number in range(devices)
         ]
         await interface.set(peers)
-        up_s, idle, words = await _crowd(devices, key, PORT_OF_GO)
+        server = interface.pid
+        up_s, idle, words = await _crowd(devices, key, PORT_OF_GO, server)
     finally:
         with contextlib.suppress(OSError):
             await interface.down()
@@ -196,4 +225,4 @@ def bench_tunnel(devices: int = 1_000) -> list[str]:
     ]
     lines.append(asyncio.run(_own(devices)))
     lines.append(asyncio.run(_go(devices)))
-    return lines
+    return lines + bench_block()

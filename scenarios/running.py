@@ -69,6 +69,8 @@ def require(lab: str) -> None:
         )
     if lab == "host":
         try:
+            import dns.message  # noqa: F401  # of the resolver
+
             import agent.daemon.program  # noqa: F401  # it is needed
             import cloud_stub.server.app  # noqa: F401  # and this
         except ImportError as error:

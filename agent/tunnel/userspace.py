@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +69,19 @@ class UserspaceInterface:
         except uapi.UapiError as error:
             raise OSError(str(error)) from None
 
+    @property
+    def pid(self) -> int | None:
+        """Of wireguard-go."""
+        return None if self._process is None else self._process.pid
+
     async def _ready(self, name: str) -> None:
         assert self._process is not None
-        end_s = asyncio.get_running_loop().time() + READY_S
+        # the loop's clock may be a fast one; the program starts in real time
+        end_s = time.monotonic() + READY_S
         while not self._socket.exists():
             if self._process.returncode is not None:
                 raise OSError(f"wireguard-go could not make {name}: it needs root and /dev/net/tun")
-            if asyncio.get_running_loop().time() > end_s:
+            if time.monotonic() > end_s:
                 raise OSError(f"wireguard-go does not answer for {name}")
             await asyncio.sleep(0.005)
 

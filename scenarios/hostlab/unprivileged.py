@@ -1,7 +1,7 @@
 """The host lab without root: the same lab inside namespaces of its own, where the kernel lets us.
 
-In a user namespace the program is root of nothing but what it makes.  With namespaces of mounts and
-of processes around it nothing can be left behind, however it ends: they go with their first process.
+In a user namespace the program is root of nothing but what it makes.  With namespaces of mounts
+and of processes around it nothing can be left behind: all goes with its first process.
 """
 
 from __future__ import annotations
