@@ -71,6 +71,8 @@ class Options:
     """Registries without TLS."""
     clock_ms: Callable[[], int] | None = None
     """Instead of the system's clock."""
+    speed: float = 1.0
+    """How much faster than real time that clock runs."""
     show: Callable[[str], None] | None = None
     """Nothing is sent or stored: each request is shown as a line of JSON."""
 
@@ -191,6 +193,7 @@ class Program:
             changed=device.tunnel_changed,
             clock_ms=options.clock_ms or wall_ms,
             name=device.name,
+            speed=options.speed,
         )
 
     def _engine(

@@ -133,6 +133,7 @@ class Unit:
             call=lambda method, path, body: unit._call(port, method, path, body),
             changed=unit._changed,
             clock_ms=clock_ms,
+            speed=options.speed,
         )
         await unit._start()
         return unit

@@ -148,6 +148,7 @@ def agent(
         show=click.echo if dry_run else None,
         plain=insecure_registry,
         clock_ms=None if speed == 1 else clock.now_ms,
+        speed=speed,
     )
     service.set_up_logs(as_json=log == "json")
     try:
