@@ -67,11 +67,15 @@ def test_a_device_becomes_operational_by_itself_and_takes_actions(tmp_path: Path
         until(lambda: _device(stub, uuid)["overall_status"] == "operational")
         until(lambda: stub.ask("POST", "/supervisor/v1/blink", {"uuid": uuid}).status == 200)
         secret = found.state["api_secret"]
-        vpn = found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]
-        assert vpn == {"enabled": True, "connected": True}
+
+        def vpn() -> Any:
+            return found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]
+
+        until(lambda: vpn() == {"enabled": True, "connected": True})
         status = {"uuid": uuid, "method": "GET"}
+        until(lambda: stub.ask("POST", "/supervisor/v2/state/status", status).status == 200)
         shown = stub.ask("POST", "/supervisor/v2/state/status", status)
-        assert (shown.status, shown.json["status"]) == (200, "success")
+        assert shown.json["status"] == "success"
 
 
 def test_an_agent_that_ends_is_down_at_once(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_a_deleted_device_is_refused(tmp_path: Path) -> None:
         # the server believes a key for a minute; a new one knows none
         stub.wait(stub.server.vpn.end("one", killed=True))
         stub.wait(stub.server.vpn.begin("one"))
-        until(lambda: stub.server.vpn.running["one"].refused == 1)
+        until(lambda: stub.server.vpn.running["one"].refused >= 1)
 
 
 def test_clients_that_do_not_come_back_after_a_crash_are_taken_down(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""What cloudlink promises, by each kind of tunnel: the model's, in this process, wireguard-go's.
+
+One scenario for all: who is there is let in and can be called, silence is noticed by both ends,
+a way that opens is found again, a client that is switched off is gone at once.  The kernel's kind
+keeps ``contract`` in a virtual machine (``.ci/kernel``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scenarios.checks import judge_all
+from scenarios.compile import compile_text
+from scenarios.virtual import run_virtual
+from tests.hostlab.lab import RUN_S, at_once, command, needs_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+SPEED = "25"
+PROMISES = """
+scenario: What a tunnel promises
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 4m, do: action, name: blink, expect: ok}
+  - {at: 5m, do: firewall, block: vpn, mode: drop, direction: out, id: outward}
+  - {at: 8m, do: action, name: blink, expect: 404}
+  - {at: 8m, do: firewall, allow: vpn, id: heard}
+  - {at: 13m, do: action, name: blink, expect: ok}
+  - {at: 13m30s, do: firewall, block: vpn, mode: reject, id: rejected}
+  - {at: 15m, do: firewall, allow: vpn, id: open}
+  - at: 20m
+    do: config
+    name: BALENA_SUPERVISOR_VPN_CONTROL
+    value: "false"
+    id: disabled
+  - {at: 24m, do: end}
+expect:
+  - eventually: {is_connected_to_vpn: true}
+    after: power_on
+    within: 4m
+  - always: {is_connected_to_vpn: true}
+    from: outward
+    until: outward + vpn_server_timeout - vpn_ping_interval - 20s
+  - eventually: {is_connected_to_vpn: false}
+    after: outward
+    within: vpn_server_timeout + 40s
+  - eventually: {is_connected_to_vpn: true}
+    after: heard
+    within: 5m
+  - eventually: {is_connected_to_vpn: false}
+    after: rejected
+    within: 30s
+  - eventually: {is_connected_to_vpn: true}
+    after: open
+    within: 5m
+  - eventually: {is_connected_to_vpn: false, overall_status: operational}
+    after: disabled
+    within: 4m
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Both kinds that are real, at once."""
+    needs_host("wireguard-go")
+    folder = tmp_path_factory.mktemp("kinds")
+    lines = {
+        kind: command(
+            folder / f"{kind}.scenario.yaml", PROMISES, "--speed", SPEED, "--tunnel", kind
+        )
+        for kind in ("inprocess", "userspace")
+    }
+    with at_once(lines) as begun:
+        yield begun
+
+
+def test_the_model_keeps_its_promises() -> None:
+    scenario = compile_text(PROMISES)
+    history = run_virtual(scenario, seed=1)
+    verdicts = judge_all(scenario.expectations, history)
+    broken = [verdict.detail for verdict in verdicts if verdict.failed or verdict.unknown]
+    assert (broken, [unmet.text for unmet in history.unmet]) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["inprocess", "userspace"])
+def test_every_real_kind_keeps_them(runs: dict[str, subprocess.Popen[str]], kind: str) -> None:
+    said, _ = runs[kind].communicate(timeout=RUN_S)
+    assert runs[kind].returncode == 0, said
