@@ -197,7 +197,7 @@ class FollowApi:
         return json_response({name: shown_value(name, value) for name, value in found.items()})
 
     async def vpn(self, request: web.Request) -> web.Response:
-        """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or kill a VPN service instance of ours.
+        """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or trouble a VPN service instance of ours.
 
         Raises:
             Answer: not the administrator, there is no such instance, or no such state.
@@ -206,11 +206,13 @@ class FollowApi:
         services, name = self._server.vpn, request.match_info["name"]
         body = await body_of(request)
         state = body.get("state") if isinstance(body, dict) else None
-        if state not in ("up", "down", "killed"):
-            raise Answer(refused(400, "state must be up, down or killed"))
+        if state not in ("up", "down", "killed", "hang", "error"):
+            raise Answer(refused(400, "state must be up, down, killed, hang or error"))
         try:
             if state == "up":
                 await services.begin(name)
+            elif state in ("hang", "error"):
+                services.trouble(name, state)
             else:
                 await services.end(name, killed=state == "killed")
         except KeyError:

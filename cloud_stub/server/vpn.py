@@ -25,6 +25,7 @@ from agent.tunnel.plan import PATH, PREFIX, Plan, PlanError, key_of
 from .. import vpn_events as core
 from ..vpn_server import VpnServer
 from .vpn_calls import Calls, by_tcp
+from .vpn_words import text_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -115,6 +116,11 @@ class VpnService:
         self._told = asyncio.Event()
         """Nobody is connected, and the API knows."""
         self._named = named
+        self.refusing = False
+        """Every key is refused, and the API not asked."""
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._backlog: list[core.Event] = []  # for a service that hangs
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -139,7 +145,7 @@ class VpnService:
 
     async def close(self) -> None:
         """Stop in order: each client is closed and reported."""
-        if self.machine.idle:
+        if self.machine.idle or not self._awake.is_set():
             await self.kill()
             return
         self._handle(core.StopGracefully())
@@ -167,6 +173,18 @@ class VpnService:
             await self._http.close()
         await self.end.close()
 
+    def hang(self) -> None:
+        """Be stuck from now on: connections are accepted by the system, nothing is answered."""
+        self._awake.clear()
+
+    def resume(self) -> None:
+        """Go on, first with what has waited."""
+        self.refusing = False
+        self._awake.set()
+        waiting, self._backlog = self._backlog, []
+        for event in waiting:
+            self._handle(event)
+
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -175,6 +193,9 @@ class VpnService:
     # --- the machine -----------------------------------------------------------------------------
 
     def _handle(self, event: core.Event) -> None:
+        if not self._awake.is_set():
+            self._backlog.append(event)
+            return
         for effect in self.machine.handle(event, now_ms=self._clock_ms()):
             match effect:
                 case core.SendRequest():
@@ -233,6 +254,7 @@ class VpnService:
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         """A client's WebSocket."""
+        await self._awake.wait()
         ws = web.WebSocketResponse(max_msg_size=MESSAGE_MAX)
         await ws.prepare(request)
         if sum(not session.up for session in self._sessions.values()) >= WAITING_MAX:
@@ -255,8 +277,8 @@ class VpnService:
 
     async def _greet(self, session: _Session) -> None:
         """Give a tunnel, and wait for a word through it."""
-        hello = await _words(session.ws)
-        session.uuid = _text(hello, "uuid")
+        hello = await words_of(session.ws)
+        session.uuid = text_of(hello, "uuid")
         public = key_of(hello, "public_key")
         if any(other.public == public for other in self._sessions.values()):
             raise PlanError("this key has a tunnel already")
@@ -279,9 +301,13 @@ class VpnService:
     async def _let_in(self, session: _Session) -> None:
         """Ask the API, and keep the session until one end closes it."""
         async with asyncio.timeout(HELLO_S):
-            words = await _words(session.ws)
-        key, number = _text(words, "key"), session.number
-        self._handle(core.SessionRequested(session=number, uuid=session.uuid, key=key))
+            words = await words_of(session.ws)
+        key, number = text_of(words, "key"), session.number
+        if self.refusing:
+            await asyncio.sleep(self._settings.auth_fail_delay_ms / 1_000)
+            session.verdict.set_result(False)
+        else:
+            self._handle(core.SessionRequested(session=number, uuid=session.uuid, key=key))
         accepted = await session.verdict
         if accepted:
             session.up, session.heard_ms = True, self._clock_ms()
@@ -313,10 +339,10 @@ class VpnService:
     async def _look(self) -> None:
         """The server's sound rule: received bytes that do not grow are silence (TUNNEL.md §2)."""
         limit_ms = 3 * self._settings.ping_interval_ms // 2
-        looked, pinged_ms = 0, self._clock_ms()
+        pinged_ms = self._clock_ms()
         while True:
             await asyncio.sleep(LOOK_S)
-            looked += 1
+            await self._awake.wait()
             received = await self.end.received()
             now_ms = self._clock_ms()
             for session in list(self._sessions.values()):
@@ -340,7 +366,7 @@ class VpnService:
             self._handle(core.PeerSilent(session=number, last_heard_ms=session.heard_ms))
 
     def _heard(self, address: str, datagram: bytes) -> None:
-        session = self._by_address.get(address)
+        session = self._by_address.get(address) if self._awake.is_set() else None
         message = None if session is None else session.reader.take(datagram)
         if session is None or message is None:
             return
@@ -372,28 +398,3 @@ class VpnService:
             return await by_tcp(self._http, method, url, body, secret)
         words = {"method": method, "path": path, "apikey": secret, "body": dict(body)}
         return await self._calls.ask(words, lambda data: self.end.say(session.address, data))
-
-
-async def _words(ws: web.WebSocketResponse) -> dict[str, Any]:
-    """The client's next message.
-
-    Raises:
-        PlanError: there is none, or it is no JSON object.
-    """
-    message = await ws.receive()
-    if message.type is not aiohttp.WSMsgType.TEXT:
-        raise PlanError("the client hung up")
-    try:
-        found = message.json()
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise PlanError("a client speaks in JSON objects")
-    return found
-
-
-def _text(words: Mapping[str, Any], name: str) -> str:
-    value = words.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 128:
-        raise PlanError(f"{name} must be a text")
-    return value

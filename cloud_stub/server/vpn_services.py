@@ -67,7 +67,7 @@ class VpnServices:
             task.add_done_callback(self._tasks.discard)
 
     async def begin(self, name: str) -> None:
-        """Start one, the first time or again at the same port.
+        """Start one, the first time or again at the same port; one in trouble is well again.
 
         Raises:
             KeyError: there is none of that name.
@@ -75,6 +75,7 @@ class VpnServices:
         """
         number, host, port = self._places[name]
         if name in self.running:
+            self.running[name].resume()
             return
         from agent.tunnel.kinds import server_end
 
@@ -104,6 +105,22 @@ class VpnServices:
         service = self.running.pop(name, None)
         if service is not None:
             await (service.kill() if killed else service.close())
+
+    def trouble(self, name: str, state: str) -> None:
+        """One that runs is stuck (``hang``), or refuses every key (``error``).
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        self._places[name]
+        service = self.running.get(name)
+        if service is None:
+            return
+        service.resume()
+        if state == "hang":
+            service.hang()
+        else:
+            service.refusing = True
 
     async def close(self) -> None:
         """Stop them all, in order."""

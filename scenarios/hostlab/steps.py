@@ -63,8 +63,6 @@ def _unable(action: Any) -> str:
             return f"impair ({why})" if why else ""
         case verbs.Service() if action.state == "exit":
             return "service exit (the restart policy is always)"
-        case verbs.VpnServer() if action.state in ("hang", "error"):
-            return f"vpn_server {action.state}"
         case verbs.Config() | verbs.Api() | verbs.VpnServer() | verbs.Service():
             pass
         case _:

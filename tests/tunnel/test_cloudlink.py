@@ -134,6 +134,39 @@ def test_a_vpn_server_that_dies_is_left_and_found_again(tmp_path: Path) -> None:
         assert _connected(stub, uuid)
 
 
+@pytest.mark.parametrize("state", ["hang", "error"])
+def test_a_vpn_server_in_trouble_is_left_and_found_again(tmp_path: Path, state: str) -> None:
+    """One that hangs is silent; one that refuses every key lets nobody in any more."""
+    with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
+        uuid = _known(stub, found)
+        until(lambda: _connected(stub, uuid))
+        secret = found.state["api_secret"]
+        service = stub.server.vpn.running["one"]
+
+        def told() -> Any:
+            return found.ask("GET", "/v2/device/vpn", key=secret)[1]["vpn"]["connected"]
+
+        def put(wanted: str) -> None:
+            answer = stub.ask("PUT", "/fieldbeat/v1/vpn/one", {"state": wanted})
+            assert (answer.status, answer.json["state"]) == (200, wanted)
+
+        until(told)
+        put(state)
+        if state == "hang":
+            until(lambda: not told())
+            # it is stuck: it cannot even say who is gone
+            assert _connected(stub, uuid)
+        else:
+            assert _connected(stub, uuid)
+            for session in service._sessions.values():
+                stub.loop.call_soon_threadsafe(session.transport.abort)
+            until(lambda: service.refused)
+            until(lambda: not _connected(stub, uuid))
+        put("up")
+        until(told)
+        until(lambda: _connected(stub, uuid))
+
+
 def test_a_deleted_device_is_refused(tmp_path: Path) -> None:
     with cloud(tmp_path) as stub, agent(vpn_config(tmp_path, stub, stub.fleet())) as found:
         uuid = _known(stub, found)
