@@ -22,7 +22,7 @@ from agent.device_config import POLL_INTERVAL, without_prefix
 from ..streams import digest
 from .netns import kill_all, pids, signal_all
 from .places import NAMES, PLACES
-from .topology import plug, unplug
+from .topology import unplug
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,7 +152,7 @@ class LabDevice:
         if self._programs:
             return
         if self.works.plugged:
-            plug(self.site)
+            self.works.plug()
         if self.split:
             await self._start("cloudlink")
             await self._start("supervisor")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
 from .netns import run
-from .places import HTTP_PORTS
+from .places import API_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,17 +58,23 @@ def _rule(protocol: str, place: Place, address: str, port: str, mode: str) -> li
     ]
 
 
-def redirect(name: str, interface: str, port: int) -> dict[str, Any]:
-    """The table of a captive portal: new HTTP connections end at the router itself."""
-    chain = {"name": "portal", "type": "nat", "hook": "prerouting", "prio": -100}
+def portal(name: str, interface: str, port: int, *, held: Iterable[Place]) -> dict[str, Any]:
+    """The table of a captive portal: HTTP ends at the router, what it holds back vanishes.
+
+    Args:
+        name: of the table.
+        interface: the site's.
+        port: of the router's own page.
+        held: services that wait for somebody to log in.
+    """
     from_lan = {
         "match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": interface},
     }
-    rules = [
-        [from_lan, _match("tcp", "dport", number), {"redirect": {"port": port}}]
-        for number in HTTP_PORTS
-    ]
-    return _commands(name, {**chain, "policy": "accept"}, rules)
+    answered = [from_lan, _match("tcp", "dport", API_PORT), {"redirect": {"port": port}}]
+    chain = {"name": "page", "type": "nat", "hook": "prerouting", "prio": -100}
+    dropped = table(name, held, mode="drop", outward=True, inward=True)["nftables"]
+    page = _commands(name, {**chain, "policy": "accept"}, [answered])["nftables"]
+    return {"nftables": [*page, *dropped[1:]]}
 
 
 def _commands(name: str, chain: dict[str, Any], rules: list[Any]) -> dict[str, Any]:

@@ -26,8 +26,6 @@ PLACES: dict[str, Place] = {
 NAMES: dict[str, str] = {name: f"{name}.fieldbeat.test" for name in PLACES}
 """What devices know them by (RFC 2606 keeps ``.test`` for such)."""
 HOSTS: dict[str, str] = {NAMES[name]: place.host for name, place in PLACES.items()}
-HTTP_PORTS = (API_PORT, REGISTRY_PORT)
-"""What is HTTP to a middlebox; a VPN is not."""
 
 
 class Site(NamedTuple):

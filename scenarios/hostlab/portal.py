@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..simulation.links import HELD_BY_PORTAL
 from . import nft
 from .netns import socket_in
+from .places import PLACES
 
 if TYPE_CHECKING:
     from .places import Site
@@ -32,7 +34,7 @@ class Portal:
         """Requests that met the page."""
 
     async def on(self) -> None:
-        """Stand in the way of new HTTP connections."""
+        """Answer new HTTP connections, and let nothing else through."""
         if self._runner is not None:
             return
         application = web.Application()
@@ -43,7 +45,8 @@ class Portal:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((self._site.gateway, PORT))
         await web.SockSite(self._runner, listening).start()
-        nft.apply(self._site.router, nft.redirect(TABLE, "lan0", PORT))
+        held = [PLACES[name] for name in sorted(HELD_BY_PORTAL) if name in PLACES]
+        nft.apply(self._site.router, nft.portal(TABLE, "lan0", PORT, held=held))
 
     async def off(self) -> None:
         """Let everything pass."""

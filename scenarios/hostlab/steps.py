@@ -31,6 +31,7 @@ _WHOLE = (
     | verbs.Firewall
     | verbs.Dns
     | verbs.CaptivePortal
+    | verbs.Dhcp
     | verbs.Registry
     | verbs.Supervisor
     | verbs.Undervolt
@@ -58,6 +59,8 @@ def _unable(action: Any) -> str:
             services = action.services.values()
             if any(s.requires or s.start_time_ms or s.stop_time_ms for s in services):
                 return "release with requires, start_time or stop_time"
+        case verbs.Impair() if action.idle_timeout_ms is not None:
+            return "impair idle_timeout"
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
@@ -103,6 +106,20 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
             await device.power_off()
         case verbs.Reboot():
             await device.reboot()
+        case verbs.Pin():
+            release = None if action.latest else world.fleet.releases[action.commit or ""]
+            await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
+        case verbs.Config():
+            await _device_variable(world, device, action)
+        case verbs.Account():
+            await _account(world, device, action.set)
+        case _:
+            await _at_site(world, device, action)
+
+
+async def _at_site(world: HostWorld, device: LabDevice, action: Any) -> None:
+    """What happens to the cable, the router and what stands beside it."""
+    match action:
         case verbs.Network():
             device.works.network(up=action.state == "up")
         case verbs.Firewall():
@@ -111,15 +128,10 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
             device.works.impair(action)
         case verbs.Dns():
             await device.works.resolver.change(action)
+        case verbs.Dhcp():
+            device.works.readdress(action.address)
         case verbs.CaptivePortal():
             await device.works.captive(on=action.state == "on")
-        case verbs.Pin():
-            release = None if action.latest else world.fleet.releases[action.commit or ""]
-            await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
-        case verbs.Config():
-            await _device_variable(world, device, action)
-        case verbs.Account():
-            await _account(world, device, action.set)
         case _:
             await _on_board(world, device, action)
 

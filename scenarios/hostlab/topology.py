@@ -76,3 +76,12 @@ def plug(site: Site) -> None:
 def unplug(site: Site) -> None:
     """The device's cable comes out."""
     batch(["link set eth0 down"], inside=site.device)
+
+
+def readdress(site: Site, cloud: str, address: str) -> None:
+    """The device's only address is another one; site and cloud find the way to it."""
+    batch(["addr flush dev eth0", f"addr add {address}/32 dev eth0"], inside=site.device)
+    batch([f"route replace {address}/32 dev lan0"], inside=site.router)
+    batch([f"route replace {address}/32 via {site.outside}"], inside=cloud)
+    way = f"route replace default via {site.gateway} dev eth0 onlink"
+    batch([way], inside=site.device)

@@ -16,7 +16,7 @@ from .places import PLACES
 from .portal import Portal
 from .quality import CLEAR
 from .resolver import Resolver
-from .topology import make_site, plug, unplug
+from .topology import make_site, plug, readdress, unplug
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Works:
             self.wire = Wire(site, seed=seed, name=name, speed=speed)
 
         self.site = make_site(names, cloud, number, cable if bad else None)
+        self.address = self.site.address
+        """The device's now."""
         self._cloud, self._tables, self._speed = cloud, 0, speed
         draws = Stream(seed, "resolver", name)
         self.resolver = Resolver(cloud, self.site.resolver, draws=draws, speed=speed)
@@ -118,7 +120,16 @@ class Works:
     def network(self, *, up: bool) -> None:
         """The device's cable comes out, or goes in."""
         self.plugged = up
-        (plug if up else unplug)(self.site)
+        if up:
+            self.plug()
+        else:
+            unplug(self.site)
+
+    def plug(self) -> None:
+        """The cable goes in; the device has the address it was given last."""
+        plug(self.site)
+        if self.address != self.site.address:
+            readdress(self.site, self._cloud, self.address)
 
     def impair(self, action: verbs.Impair) -> None:
         """The quality of the link; what is not named stays as it was."""
@@ -134,6 +145,12 @@ class Works:
         }
         changed = replace(quality, **{n: value for n, value in given.items() if value is not None})
         self.wire.change(CLEAR if changed == CLEAR else changed)
+
+    def readdress(self, address: str) -> None:
+        """The site's DHCP server gives the device another address."""
+        self.address = address
+        if self.plugged:
+            readdress(self.site, self._cloud, address)
 
     async def captive(self, *, on: bool) -> None:
         """The captive portal stands in the way, or not any more."""
@@ -171,4 +188,4 @@ class Works:
             there = f"{place.host}:{place.port}"
             with contextlib.suppress(OSError):
                 nft.cut(self.site.device, "dst", there)
-                nft.cut(self._cloud, "src", there, "dst", self.site.address)
+                nft.cut(self._cloud, "src", there, "dst", self.address)

@@ -31,10 +31,11 @@ timeline:
   - {at: 5m, do: dns, state: error, id: unresolved}
   - {at: 9m, do: dns, state: up, id: resolved}
   - {at: 13m, do: captive_portal, state: "on", id: captive}
-  - {at: 17m, do: captive_portal, state: "off", id: free}
-  - {at: 21m, do: impair, loss: 100%, id: lost}
-  - {at: 27m, do: impair, clear: true, latency: 300ms, jitter: 50ms, rate: 200 kB/s, id: slow}
-  - {at: 32m, do: end}
+  - {at: 18m, do: captive_portal, state: "off", id: free}
+  - {at: 23m, do: impair, loss: 100%, id: lost}
+  - {at: 29m, do: impair, clear: true, latency: 300ms, jitter: 50ms, rate: 200 kB/s, id: slow}
+  - {at: 34m, do: dhcp, address: 10.77.0.9, id: moved}
+  - {at: 40m, do: end}
 expect:
   - eventually: {overall_status: operational}
     after: power_on
@@ -45,18 +46,20 @@ expect:
   - eventually: {overall_status: operational}
     after: resolved
     within: 4m
-  - eventually: {connectivity: Cloudlink Only}
+  - eventually: {overall_status: disconnected}
     after: captive
-    within: 4m
+    within: 5m
   - eventually: {overall_status: operational}
     after: free
-    within: 4m
+    within: 5m
   - eventually: {overall_status: disconnected}
     after: lost
     within: 6m
   - eventually: {overall_status: operational}
     after: slow
     within: 5m
+  - always: {is_connected_to_vpn: true}
+    from: moved + 4m
 """
 BOARD = """
 scenario: A board and its account
