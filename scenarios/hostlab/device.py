@@ -20,6 +20,7 @@ from agent.daemon.registry import Images
 from agent.device_config import POLL_INTERVAL, without_prefix
 
 from ..streams import digest
+from .card import Card
 from .netns import kill_all, pids, signal_all
 from .places import NAMES, PLACES
 from .topology import unplug
@@ -54,6 +55,7 @@ class LabDevice:
         fleet: Fleet,
         *,
         split: bool,
+        card: bool,
     ) -> None:
         """Nothing runs before ``power_on``.
 
@@ -64,14 +66,18 @@ class LabDevice:
             cloud: where it belongs to.
             fleet: of the cloud.
             split: supervisor and cloudlink are two processes, as on a board.
+            card: its disk must be able to be full.
         """
         self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
         self.uuid: str | None = None
         self._cloud, self._fleet = cloud, fleet
         self.split = split
+        self.card: Card | None = None
+        self._wants_card = card
         self._programs: dict[str, asyncio.subprocess.Process] = {}
-        self._config, self._run = folder / "config.json", folder / "run"
-        self.log = folder / "agent.log"
+        self._config = folder / "config.json"
+        self._run = folder.with_name(f"{folder.name}.run") if card else folder / "run"
+        self.log = folder.with_name(f"{folder.name}.log") if card else folder / "agent.log"
 
     # --- its disk --------------------------------------------------------------------------------
 
@@ -82,7 +88,10 @@ class LabDevice:
             seed: of the run.
             preload: commit of the release; ``None``: nothing, and the device registers itself.
         """
-        self.folder.mkdir()
+        if self._wants_card:
+            self.card = Card(self.folder)
+        else:
+            self.folder.mkdir()
         (self.folder / "resolv.conf").write_text(self.works.resolv_conf())
         (self.folder / "nsswitch.conf").write_text(NSSWITCH)
         values: dict[str, Any] = {
@@ -199,6 +208,11 @@ class LabDevice:
                 return
             await asyncio.sleep(SERVICES_S)
         await self._killed()
+
+    def close(self, *, keep: bool) -> None:
+        """Its disk goes; ``keep``: what lay on it is wanted."""
+        if self.card is not None:
+            self.card.close(keep=keep)
 
     async def supervisor(self, state: str) -> None:
         """Stop, hang or start it; cloudlink and the services are other processes."""

@@ -43,7 +43,7 @@ class HostWorld:
 
     def __init__(self, scenario: Scenario, how: How, *, seed: int, folder: Path) -> None:
         """Nothing is made before ``run``."""
-        self._tunnel = how.tunnel
+        self._tunnel, self._keep = how.tunnel, how.keep is not None
         self.scenario, self.seed = scenario, seed
         self.clock = Clock.begin(how.speed)
         self.history = History({})
@@ -101,6 +101,7 @@ class HostWorld:
         self.fleet = await Fleet.make(self.cloud, first.fleet, first.device_type)
         await self.fleet.release(scenario.releases[first.fleet])
         bad, split = _met_by(scenario, verbs.Impair), _met_by(scenario, verbs.Supervisor)
+        full = _met_by(scenario, verbs.Disk)
         for number, spec in enumerate(scenario.devices, 1):
             works = Works(
                 self._names,
@@ -118,6 +119,7 @@ class HostWorld:
                 self.cloud,
                 self.fleet,
                 split=spec.name in split,
+                card=spec.name in full,
             )
             self.devices[spec.name] = device
             await works.start()
@@ -178,6 +180,9 @@ class HostWorld:
             with contextlib.suppress(LabError):
                 await self.cloud.close()
         self._names.remove()
+        for device in self.devices.values():
+            with contextlib.suppress(LabError):
+                device.close(keep=self._keep)
 
 
 def _uuid_of(folder: Path) -> str | None:

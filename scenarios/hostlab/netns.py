@@ -23,6 +23,7 @@ _NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9_]+")
 SOCKETS = Path("/var/run/wireguard")
 _SOCKET = re.compile(r"fb(\d+)x\d+\.sock")
 """Of an agent's wireguard-go: its pid, and the number of the interface."""
+MOUNTS = Path("/proc/self/mounts")
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -140,9 +141,19 @@ def sweep(folder: Path) -> None:
         remove(name)
     for path in folder.glob("fieldbeat-*"):
         if is_left(path.name):
+            unmount_below(path)
             shutil.rmtree(path, ignore_errors=True)
     for path in stale_sockets():
         path.unlink(missing_ok=True)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount what a run has left mounted in its folder."""
+    for line in MOUNTS.read_text().splitlines():
+        place = Path(line.split()[1])
+        if line.startswith("fieldbeat ") and folder in place.parents:
+            with contextlib.suppress(LabError):
+                run("umount", "--lazy", str(place))
 
 
 def stale_sockets() -> list[Path]:

@@ -34,6 +34,7 @@ _WHOLE = (
     | verbs.Dhcp
     | verbs.Registry
     | verbs.Supervisor
+    | verbs.Disk
     | verbs.Undervolt
     | verbs.HandoverComplete
     | verbs.Account
@@ -64,6 +65,8 @@ def _unable(action: Any) -> str:
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
+        case verbs.Disk() if action.wear is not None or action.state not in ("full", "ok"):
+            return f"disk {action.state or 'wear'}"
         case verbs.Service() if action.state == "exit":
             return "service exit (the restart policy is always)"
         case verbs.Config() | verbs.Api() | verbs.VpnServer() | verbs.Service():
@@ -145,6 +148,9 @@ async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
             number = signal.SIGTERM if action.state == "restart" else signal.SIGSEGV
             for pid in device.processes_of(action.name):
                 os.killpg(pid, number)
+        case verbs.Disk():
+            assert device.card is not None
+            device.card.change(full=action.state == "full")
         case verbs.Undervolt():
             device.undervolt(on=action.state == "on")
         case verbs.HandoverComplete():
