@@ -81,7 +81,13 @@ class ProcessEngine:
     """Images and containers of one device."""
 
     def __init__(
-        self, folder: Path, images: Images, locks: Locks, *, environment: Mapping[str, str]
+        self,
+        folder: Path,
+        images: Images,
+        locks: Locks,
+        *,
+        environment: Mapping[str, str],
+        logs: Path | None = None,
     ) -> None:
         """Open the folder and start what ran when the power went.
 
@@ -90,6 +96,7 @@ class ProcessEngine:
             images: what is on the disk, and the way to get more.
             locks: where lock files are.
             environment: of every service.
+            logs: folder of what services say; beside the containers where not given.
         """
         self._folder = folder / "containers"
         self._data = folder / "data"
@@ -100,8 +107,10 @@ class ProcessEngine:
         self._pulls: dict[str, asyncio.Task[None]] = {}
         self._tell: Callable[[Event], None] = lambda _: None
         self._closing = False
-        self._outputs = Outputs(self._folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        said = logs or self._folder
+        self._outputs = Outputs(said)
+        for made in (self._folder, said):
+            made.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.glob("*.json")):
             self._read(path)
         self._left = marked(self._mark)

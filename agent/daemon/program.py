@@ -225,7 +225,8 @@ class Program:
         environment = service_environment(
             BALENA_API_URL=values.apiEndpoint, BALENA_DEVICE_TYPE=values.deviceType
         )
-        return ProcessEngine(state, images, volatile.locks, environment=environment)
+        logs = volatile.folder / "logs"
+        return ProcessEngine(state, images, volatile.locks, environment=environment, logs=logs)
 
     def _many(self, options: Options, config: DeviceConfig) -> None:
         assert self._cloud is not None

@@ -1,11 +1,13 @@
-"""A device's disk that can be full for real: a file system of its own in memory, made smaller."""
+"""A device's disk that can be full, or read-only, for real: a file system of its own in memory."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from typing import TYPE_CHECKING
 
+from ..errors import LabError
 from .netns import run
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 SIZE = 1024**3
 """Bytes at most; memory is taken by what is written."""
+TRIES, AGAIN_S = 50, 0.1
+"""A file system with a file open for writing does not become read-only."""
 
 
 class Card:
@@ -29,15 +33,24 @@ class Card:
         options = f"size={SIZE},mode=700"
         run("mount", "-t", "tmpfs", "-o", options, "fieldbeat", str(folder))
 
-    def change(self, *, full: bool) -> None:
-        """Not another byte fits on it, or there is room again.
+    async def change(self, state: str) -> None:
+        """``full``: not another byte fits; ``read_only``: nothing is written; ``ok``: as before.
 
         Raises:
-            LabError: the kernel refuses.
+            LabError: the kernel refuses, as while a file is being written.
         """
         found = os.statvfs(self.folder)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        run("mount", "-o", f"remount,size={max(used, 1) if full else SIZE}", str(self.folder))
+        used = max(1, (found.f_blocks - found.f_bfree) * found.f_frsize)
+        way = "ro" if state == "read_only" else "rw"
+        size = used if state == "full" else SIZE
+        for left in reversed(range(TRIES)):
+            try:
+                run("mount", "-o", f"remount,{way},size={size}", str(self.folder))
+                return
+            except LabError:
+                if not left:
+                    raise
+                await asyncio.sleep(AGAIN_S)
 
     def close(self, *, keep: bool) -> None:
         """Unmount it; ``keep``: what lay on it lies in the folder."""

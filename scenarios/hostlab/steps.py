@@ -65,7 +65,7 @@ def _unable(action: Any) -> str:
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
-        case verbs.Disk() if action.wear is not None or action.state not in ("full", "ok"):
+        case verbs.Disk() if action.wear is not None or action.state == "forgets":
             return f"disk {action.state or 'wear'}"
         case verbs.Service() if action.state == "exit":
             return "service exit (the restart policy is always)"
@@ -150,7 +150,7 @@ async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
                 os.killpg(pid, number)
         case verbs.Disk():
             assert device.card is not None
-            device.card.change(full=action.state == "full")
+            await device.card.change(action.state or "ok")
         case verbs.Undervolt():
             device.undervolt(on=action.state == "on")
         case verbs.HandoverComplete():

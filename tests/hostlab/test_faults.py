@@ -123,29 +123,54 @@ expect:
 SPEED = "25"
 
 
+DISK = """
+scenario: A disk that takes nothing
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 5m, do: disk, state: read_only, id: stuck}
+  - {at: 6m, do: release, commit: r2, services: {main: {size: 1 MB}}, id: released}
+  - {at: 9m, do: disk, state: full}
+  - {at: 12m, do: disk, state: ok, id: well}
+  - {at: 20m, do: end}
+expect:
+  - eventually: {overall_status: operational}
+    after: power_on
+    within: 5m
+  - always: {running_release: r1}
+    from: released
+    until: well
+  - eventually: {running_release: r2, update_status: done}
+    after: well
+    within: 8m
+"""
+RUNS = {"link": LINK, "board": BOARD, "disk": DISK}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Both scenarios at once: they mostly wait."""
+    """All of them at once: they mostly wait."""
     needs_host()
     folder = tmp_path_factory.mktemp("faults")
     lines = {
         name: command(folder / f"{name}.scenario.yaml", text, "--speed", SPEED)
-        for name, text in (("link", LINK), ("board", BOARD))
+        for name, text in RUNS.items()
     }
     with at_once(lines) as begun:
         yield begun
 
 
-@pytest.mark.parametrize("name", ["link", "board"])
+@pytest.mark.parametrize("name", RUNS)
 def test_faults_are_met_and_nothing_is_left(
     runs: dict[str, subprocess.Popen[str]], name: str
 ) -> None:
     said, _ = runs[name].communicate(timeout=RUN_S)
     assert runs[name].returncode == 0, said
     assert (netns.left_behind(), netns.stale_sockets()) == ([], [])
+    assert f"fieldbeat-{runs[name].pid}-" not in netns.MOUNTS.read_text()
 
 
-@pytest.mark.parametrize("text", [LINK, BOARD], ids=["link", "board"])
+@pytest.mark.parametrize("text", RUNS.values(), ids=RUNS)
 def test_the_model_says_the_same(text: str) -> None:
     scenario = compile_text(text)
     history = run_virtual(scenario, seed=1)
