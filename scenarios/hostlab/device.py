@@ -76,8 +76,9 @@ class LabDevice:
         self._wants_card = card
         self._programs: dict[str, asyncio.subprocess.Process] = {}
         self._config = folder / "config.json"
-        self._run = folder.with_name(f"{folder.name}.run") if card else folder / "run"
-        self.log = folder.with_name(f"{folder.name}.log") if card else folder / "agent.log"
+        # what is not on its disk must not fill it
+        self._beside = folder.with_name(f"{folder.name}.host") if card else folder
+        self._run, self.log = self._beside / "run", self._beside / "agent.log"
 
     # --- its disk --------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ class LabDevice:
         """
         if self._wants_card:
             self.card = Card(self.folder)
+            self._beside.mkdir()
         else:
             self.folder.mkdir()
         (self.folder / "resolv.conf").write_text(self.works.resolv_conf())
@@ -170,7 +172,7 @@ class LabDevice:
 
     async def _start(self, part: str) -> None:
         clock, folder = self._cloud.clock, self.folder
-        path = os.pathsep.join((str(self.folder / "bin"), os.environ.get("PATH", os.defpath)))
+        path = os.pathsep.join((str(self._beside / "bin"), os.environ.get("PATH", os.defpath)))
         with self.log.open("ab") as log:
             self._programs[part] = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.site.device, "sh", "-c", IN_ITS_OWN_WORLD, "sh"),
@@ -276,7 +278,7 @@ class LabDevice:
 
     def undervolt(self, *, on: bool) -> None:
         """Its firmware says so: a program in the place of a Raspberry Pi's ``vcgencmd``."""
-        folder = self.folder / "bin"
+        folder = self._beside / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "vcgencmd"
         aside = program.with_name("vcgencmd.new")

@@ -88,6 +88,9 @@ class HostWorld:
         except (aiohttp.ClientError, PullError, TimeoutError) as error:
             words = str(error) or type(error).__name__
             raise LabError(f"the lab's cloud did not answer as it should: {words}") from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise LabError(f"the lab failed: {where}{error.strerror or error}") from error
         finally:
             await self._clean_up()
 

@@ -48,6 +48,9 @@ _WHOLE = (
 def refuse_what_cannot_be(scenario: Scenario) -> None:
     """Raise ``LabError`` naming every verb this lab cannot do."""
     unable = sorted({_unable(step.action) for step in scenario.steps} - {""})
+    home = scenario.devices[0].fleet
+    named = {getattr(step.action, "fleet", None) for step in scenario.steps} - {None, home}
+    unable += [f"a fleet of the name {name}" for name in sorted(map(str, named))]
     if any(device.scripted for device in scenario.devices):
         unable.append("fleet: {scripted: true}")
     if unable:

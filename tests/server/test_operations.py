@@ -125,6 +125,17 @@ def test_a_fault_hits_one_device_and_not_another(stub: Stub) -> None:
     assert one.poll().status == 200
 
 
+def test_faults_of_the_registry_and_of_the_api_are_apart(stub: Stub) -> None:
+    device = stub.fleet().device(UUID)
+    _put(stub, {"registry": [{"state": "error", "status": 500}]})
+    assert stub.ask("GET", "/v2/", key=None).status == 500
+    assert stub.ask("GET", "/auth/v1/token", key=None).status == 500
+    assert device.poll().status == 200
+    _put(stub, {"api": [{"state": "error", "status": 500}]})
+    assert stub.ask("GET", "/v2/", key=None).status == 401
+    assert device.poll().status == 500
+
+
 def test_a_cut_connection_has_no_answer(stub: Stub) -> None:
     device = stub.fleet().device(UUID)
     _put(stub, {"api": [{"state": "down"}]})
