@@ -62,7 +62,10 @@ class CloudProcess:
         self.faults: dict[str, list[dict[str, Any]]] = {}
         """Of the API and the registry, as the cloud has been told."""
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(socket_factory=self._socket, resolver=_Known()),
+            # a cloud whose clock is fast closes idle connections early: none is used twice
+            connector=aiohttp.TCPConnector(
+                socket_factory=self._socket, resolver=_Known(), force_close=True
+            ),
             timeout=aiohttp.ClientTimeout(total=REQUEST_S),
         )
 
