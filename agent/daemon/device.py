@@ -83,8 +83,7 @@ class Device:
         """The host's VPN client; put one here before ``start``."""
         self.logs: Logs | None = None
         """The log stream to the cloud; put one here before ``start``."""
-        self.leaves_services = False
-        """At its end they go on, as those of an engine that is another process."""
+        self.leaves_services = False  # at its end they go on, as of an engine of its own
         self.done = asyncio.Event()
         """The board was shut down."""
         self.talked = asyncio.Event()
@@ -149,13 +148,12 @@ class Device:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.cloudlink is not None:
-            await self.cloudlink.close()
+        for part in (self.cloudlink, self.logs):
+            if part is not None:
+                await part.close()
         if not self.leaves_services:
             await self._engine.stop_all()
         await self._engine.close()
-        if self.logs is not None:
-            await self.logs.close()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -398,9 +398,3 @@ class ProcessEngine:
         for task in list(self._pulls.values()):
             task.cancel()
         await asyncio.gather(*self._pulls.values(), return_exceptions=True)
-
-
-def service_environment(**more: str) -> dict[str, str]:
-    """What a service sees of the board's environment, and what a supervisor adds."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
-    return {**kept, "BALENA": "1", **more}

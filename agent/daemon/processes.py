@@ -145,3 +145,9 @@ class Process:
 def _started(pid: int) -> int:
     text = Path(f"/proc/{pid}/stat").read_text()
     return int(text.rpartition(")")[2].split()[19])
+
+
+def service_environment(**more: str) -> dict[str, str]:
+    """What a service sees of the board's environment, and what a supervisor adds."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+    return {**kept, "BALENA": "1", **more}

@@ -26,7 +26,8 @@ from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
 from .http import Cloud, DryCloud, trust
 from .logs import Logs
-from .process_engine import ProcessEngine, service_environment
+from .process_engine import ProcessEngine
+from .processes import service_environment
 from .registry import Images
 from .volatile import Forgetful, Volatile
 from .vpn_unit import RemoteUnit
@@ -225,7 +226,7 @@ class Program:
         environment = service_environment(
             BALENA_API_URL=values.apiEndpoint, BALENA_DEVICE_TYPE=values.deviceType
         )
-        logs = volatile.folder / "logs"
+        logs = None if options.run is None else options.run / "logs"
         return ProcessEngine(state, images, volatile.locks, environment=environment, logs=logs)
 
     def _many(self, options: Options, config: DeviceConfig) -> None:
