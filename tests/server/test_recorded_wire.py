@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cloud_stub.settings import CloudSettings
-from tests import stub_cloud
+from scenarios.testing import stub as stub_cloud
 from tests.stub_cloud import SETTINGS, running
 
 if TYPE_CHECKING:
