@@ -208,6 +208,8 @@ class Agent:
                 self.poll.no_answer(ctx, event, now_ms=now_ms)
             else:
                 part = self.poll.answered(ctx, event, now_ms=now_ms)
+                if self.poll.last_success_ms is not None:
+                    self._started_ms = 0  # looked at before the first success alone
                 if part is not None:
                     self._new_target(part, force=False, now_ms=now_ms)
         elif event.id == self.report.waiting:
@@ -332,7 +334,6 @@ class Agent:
         """
         assert sent_ms == self._deadline_ms
         self.ctx.requests += 1
-        self.poll.sent_etag = True
         self.poll.succeeded(self.ctx, now_ms=answered_ms)
         assert self.poll.next_ms is not None
         self._deadline_ms = self.poll.next_ms

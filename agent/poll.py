@@ -28,7 +28,6 @@ class Poll:
         "interval_ms",
         "last_success_ms",
         "next_ms",
-        "sent_etag",
         "undelivered",
         "waiting",
     )
@@ -36,7 +35,6 @@ class Poll:
     def __init__(self) -> None:
         self.etag: str | None = None
         """In memory only: after a restart the first poll is unconditional."""
-        self.sent_etag = False
         self.failures = 0
         self.interval_ms = 0
         """Applied poll interval; a new one counts from the delay after the next."""
@@ -73,7 +71,6 @@ class Poll:
 
     def _get(self, ctx: Context) -> int:
         disk = ctx.persisted
-        self.sent_etag = self.etag is not None
         return ctx.send(
             "GET", f"/device/v3/{disk.uuid}/state", key=disk.device_api_key, etag=self.etag
         )
@@ -83,8 +80,8 @@ class Poll:
     def read(self, ctx: Context, event: ResponseReceived) -> Mapping[str, Any] | str | None:
         """The device's part of a new target; ``None`` for no news; why it failed, as text."""
         if event.status == NOT_MODIFIED:
-            if not self.sent_etag and Quirk.UNSOLICITED_304_IS_AN_ERROR in ctx.config.quirks:
-                return "HTTP 304 without an ETag sent"
+            if self.etag is None and Quirk.UNSOLICITED_304_IS_AN_ERROR in ctx.config.quirks:
+                return "HTTP 304 without a cached ETag"
             part, self.undelivered = self.undelivered, None
             return part
         if event.status != OK:

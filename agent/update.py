@@ -256,6 +256,8 @@ class Update:
             ctx.persist(current_commits=_shared_commits(tuple(sorted(commits.items()))))
         self.release_locks(ctx)
         self.failures, self.force, self.active = 0, False, False
+        # only an apply under way looks at its times; a settled device keeps no numbers for them
+        self.began_ms = self.fetched_ms = 0
         self.fetches = None
         if self.queued is not None:
             force, self.queued = self.queued, None
