@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -247,7 +248,7 @@ class ExpectationCompiler:
         try:
             written_text = str(getattr(text, "text", text))
             self.anchors.refuse_ambiguous(written_text, besides=local)
-            anchors = {**self.anchors.at_ms, **local}
+            anchors = ChainMap(dict(local), self.anchors.at_ms)
             at_ms = moment_ms(written_text, self.source.names, anchors)
         except DurationError as error:
             self._note(written, path, error.message, error.hint)

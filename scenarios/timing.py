@@ -6,6 +6,7 @@ the device's name, so another device changes nothing for the others.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import TYPE_CHECKING, NamedTuple
 
 from .durations import RANGE, DurationError, duration_ms, human, moment_ms, names_in
@@ -204,7 +205,7 @@ class Schedule:
         local = local or {}
         try:
             self.anchors.refuse_ambiguous(text, besides=local)
-            anchors = {**self.anchors.at_ms, **local}
+            anchors = ChainMap(dict(local), self.anchors.at_ms)
             at_ms = moment_ms(text, self.source.names, anchors, base_ms=base_ms)
         except DurationError as error:
             self._note(item, key, error.message, error.hint)
