@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -111,10 +112,11 @@ class Store:
         try:
             engine = create_async_engine(_url(url))
             if engine.dialect.name == "sqlite":
+                _look_into(engine.url.database or "")
                 sa.event.listen(engine.sync_engine, "connect", _pragmas)
             async with engine.begin() as connection:
                 await upgrade(connection)
-        except (SQLAlchemyError, OSError, ImportError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             text = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise StoreError(f"cannot open the database: {text}") from error
         store = cls(engine, lag_s=lag_s)
@@ -300,6 +302,18 @@ class Store:
         for device in gone:
             steps += forget_device(device.id)
         return [*steps, *batch.last]
+
+
+def _look_into(file: str) -> None:
+    """Raise ``sqlite3.Error`` for a file that SQLite cannot use.
+
+    Before a connection has a thread of its own: one that fails at once may outlive the event loop.
+    """
+    connection = sqlite3.connect(file)
+    try:
+        connection.execute("PRAGMA schema_version")
+    finally:
+        connection.close()
 
 
 def _url(text: str) -> sa.URL:
