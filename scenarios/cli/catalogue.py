@@ -68,10 +68,11 @@ def find(name: str) -> Path:
         if wanted in (scenario.name.lower(), _stem(scenario)):
             return scenario.file
     near = [s for s in scenarios if wanted in s.name.lower() or wanted in _stem(s)]
-    if len(near) == 1:
+    found = {_stem(s): s.file for s in near}  # the variants of a file are one
+    if len(found) == 1:
         return near[0].file
-    if near:
-        raise InputError(f"several scenarios match '{name}': {', '.join(_stem(s) for s in near)}")
+    if found:
+        raise InputError(f"several scenarios match '{name}': {', '.join(found)}")
     known = [*(_stem(s) for s in scenarios), *(s.name for s in scenarios)]
     raise InputError(
         f"no scenario is called '{name}'", hint=suggest(name, known) or "fieldbeat list shows all"

@@ -167,6 +167,19 @@ def test_list_and_explain_speak_of_the_library() -> None:
     assert says("explain", "Firewall blcks VPN").exit_code == 2
 
 
+def test_explain_takes_the_name_that_the_variants_of_a_file_share() -> None:
+    told = says("explain", "One in a hundred shown wrong")
+    assert told.exit_code == 0, told.output
+    assert "[fault=off]" in told.stdout
+    assert "[fault=on]" in told.stdout
+
+
+def test_explain_names_each_scenario_once_where_a_word_fits_several() -> None:
+    told = says("explain", "stale")
+    assert told.exit_code == 2
+    assert told.output.count("stale-disconnect-of-a-fleet") == 1
+
+
 def test_check_says_that_there_is_no_mistake() -> None:
     result = says("check")
     assert result.exit_code == 0
