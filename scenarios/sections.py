@@ -221,7 +221,8 @@ class ExpectLine(Section):
     """The window's end; default: the run's."""
     for_: Words | None = Field(default=None, alias="for")
     """all, any, none, a share ("80%": at least), names of devices, groups or fleets, or
-    "any of north", "none of north", "80% of north"; default: all."""
+    "any of north", "none of north" (it holds on no device of north; it says nothing of the
+    others), "80% of north"; default: all."""
     each: str | None = None
     """The id of a repeated step: judged once for each repetition, whose moments the ids mean."""
     note: Text = ""

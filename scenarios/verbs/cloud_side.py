@@ -67,9 +67,11 @@ class VpnServer(Verb):
     do: Literal["vpn_server"] = "vpn_server"
     state: Literal["up", "down", "hang", "error", "killed"]
     """``down``: stopped in order, its devices are reported gone; ``killed``: nothing is reported;
-    ``hang``: runs and answers nothing; ``error``: refuses every log-in."""
+    ``hang``: runs and answers nothing; ``error``: refuses every log-in and keeps the tunnels it
+    has. Devices are still sent to one that hangs or refuses."""
     name: Text | None = None
-    """The VPN service instance (``vpn1``, ``vpn2``, …); none: all there are."""
+    """The VPN service instance; ``vpn1`` runs from the start, ``up`` starts another. None: all
+    there are."""
 
 
 class Incident(Verb):
