@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cloud_stub.cloudlink import takes_down
 from tests.cloud_desk import UNKNOWN_UUID, Desk
 
 EVENTS = ("last_vpn_event", "last_connectivity_event")
@@ -90,3 +91,34 @@ def test_without_a_disconnect_a_silent_device_stays_reduced_for_ever() -> None:
     desk.run_until(30 * 86_400_000)
     assert desk.see("overall_status") == "reduced-functionality"
     assert desk.see("connectivity") == "Cloudlink Only"
+
+
+@pytest.mark.parametrize(
+    ("managed_by", "connected", "says", "believed", "down"),
+    [
+        (7, True, 7, False, True),
+        (7, True, 6, False, False),
+        (7, True, 8, False, False),
+        (7, True, 6, True, True),
+        (None, False, 7, True, False),
+        (7, False, 7, False, True),
+    ],
+)
+def test_a_stale_disconnect_counts_only_where_the_fault_is_switched_on(
+    managed_by: int | None, connected: bool, says: int, believed: bool, down: bool
+) -> None:
+    device = Desk().device
+    device.managed_by, device.is_connected_to_vpn = managed_by, connected
+    assert takes_down(device, says, believe_stale=believed) is down
+
+
+def test_a_stale_disconnect_does_not_count_unless_told_so() -> None:
+    device = Desk().device
+    device.managed_by, device.is_connected_to_vpn = 7, True
+    assert not takes_down(device, 6)
+
+
+def test_instances_are_the_same_by_number() -> None:
+    device = Desk().device
+    device.managed_by = int("100000")
+    assert takes_down(device, int("100000"))
