@@ -7,6 +7,7 @@ import pytest
 from cloud_stub.heartbeat import Tracker, window_ms
 from cloud_stub.messages import AddKey, SetVariable
 from cloud_stub.settings import CloudSettings
+from cloud_stub.status import HeartbeatState
 from cloud_stub.variables import POLL_INTERVAL, config_of, poll_interval_ms
 from tests.cloud_desk import DEVICE, FLEET, OTHER_DEVICE, PROVISIONING, USER, UUID, VPN, Desk
 
@@ -230,3 +231,66 @@ def test_changing_intervals_do_not_fill_the_queue() -> None:
             while (ended := tracker.due(now_ms=now_ms)) is not None:
                 tracker.expire(ended, now_ms=now_ms)
     assert len(tracker._queue) <= 4
+
+
+def test_a_window_of_days_is_whole_to_the_second() -> None:
+    assert window_ms(100_000_000, CloudSettings()) == 150_000_000
+
+
+def test_every_heartbeat_is_counted() -> None:
+    tracker, device = Tracker(CloudSettings()), Desk().device
+    assert tracker.count == 0
+    tracker.beat(device, now_ms=0)
+    tracker.beat(device, now_ms=1_000)
+    assert tracker.count == 2
+
+
+def test_heartbeats_at_the_same_instant_or_later_keep_one_entry_in_the_queue() -> None:
+    tracker, device = Tracker(CloudSettings()), Desk().device
+    for now_ms in (1_000, 1_000, 2_000, 60_000):
+        tracker.beat(device, now_ms=now_ms)
+    assert len(tracker._queue) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "due_ms"),
+    [
+        (HeartbeatState.ONLINE, 7_000 + WINDOW),
+        (HeartbeatState.TIMEOUT, 7_000 + TIMEOUT),
+        (HeartbeatState.OFFLINE, None),
+        (HeartbeatState.UNKNOWN, None),
+    ],
+)
+def test_a_restored_device_has_the_whole_timer_of_its_state(
+    state: HeartbeatState, due_ms: int | None
+) -> None:
+    tracker, device = Tracker(CloudSettings()), Desk().device
+    device.heartbeat = state
+    tracker.rearm(device, now_ms=7_000)
+    assert tracker.next_deadline_ms() == due_ms
+    if due_ms is not None:
+        assert tracker.due(now_ms=due_ms - 1) is None
+        assert tracker.due(now_ms=due_ms) is device
+
+
+def test_a_device_that_went_offline_has_no_timer() -> None:
+    tracker, device = Tracker(CloudSettings()), Desk().device
+    tracker.beat(device, now_ms=0)
+    for now_ms in (WINDOW, WINDOW + TIMEOUT):
+        assert tracker.due(now_ms=now_ms) is device
+        tracker.expire(device, now_ms=now_ms)
+    assert device.heartbeat is HeartbeatState.OFFLINE
+    assert device.heartbeat_due_ms == -1
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_timer_that_was_taken_away_ends_nothing_and_can_be_armed_again(deleted: bool) -> None:
+    tracker, device = Tracker(CloudSettings()), Desk().device
+    tracker.beat(device, now_ms=0)
+    device.deleted = deleted
+    device.heartbeat_due_ms = WINDOW if deleted else -1
+    assert tracker.due(now_ms=WINDOW) is None
+    assert tracker.next_deadline_ms() is None
+    device.deleted = False
+    tracker.beat(device, now_ms=WINDOW)
+    assert tracker.next_deadline_ms() == 2 * WINDOW
