@@ -195,3 +195,50 @@ def test_update_statuses_are_shown_with_capitals() -> None:
 def test_the_duration_counts_from_the_last_event() -> None:
     assert update_status_duration_ms(1_000, 61_000) == 60_000
     assert update_status_duration_ms(None, 61_000) is None
+
+
+def test_a_device_of_which_nothing_is_known_is_configuring() -> None:
+    assert overall_status(StatusInputs()) is OverallStatus.CONFIGURING
+
+
+def test_a_flashed_device_keeps_its_progress_when_it_is_gone() -> None:
+    gone = {"provisioning_state": "Post-Provisioning", "provisioning_progress": 100}
+    inputs = WELL._replace(is_connected_to_vpn=False, heartbeat=OFFLINE, **gone)
+    assert overall_progress(inputs) == 100
+
+
+def test_an_image_without_progress_counts_as_a_hundred() -> None:
+    installs = (downloading(41), Install("Downloaded", None, of_target=True))
+    assert overall_progress(WELL._replace(installs=installs)) == 71  # 70.5
+
+
+def test_an_image_that_was_downloaded_for_another_release_does_not_count() -> None:
+    installs = (downloading(40), Install("Downloaded", None, of_target=False))
+    assert overall_progress(WELL._replace(installs=installs)) == 40
+
+
+def test_an_image_of_the_target_counts_in_whatever_state() -> None:
+    installs = (downloading(40), Install("exited", None, of_target=True))
+    assert overall_progress(WELL._replace(installs=installs)) == 70
+
+
+def test_a_negative_half_percent_is_rounded_away_from_zero() -> None:
+    installs = (downloading(-10), downloading(-21))
+    assert overall_progress(WELL._replace(installs=installs)) == -16
+
+
+def test_words_of_devices_count_by_their_letters() -> None:
+    said = "downloading".title()  # equal to the constant, not the same object
+    assert overall_status(WELL._replace(status=said, download_progress=1)) == "updating"
+    installs = (Install(said, 40, of_target=False),)
+    assert overall_status(WELL._replace(installs=installs)) == "updating"
+    assert overall_progress(WELL._replace(installs=installs)) == 40
+    flashed = "post-provisioning".title()
+    inputs = StatusInputs(provisioning_state=flashed, provisioning_progress=3, ever_connected=True)
+    assert overall_progress(inputs) == 3
+
+
+@pytest.mark.parametrize("status", sorted(set(OverallStatus) - {OverallStatus.CONFIGURING}))
+def test_only_configuring_shows_the_provisioning_state(status: OverallStatus) -> None:
+    inputs = WELL._replace(provisioning_state="Some text")
+    assert "Some text" not in display(status, inputs)
