@@ -11,6 +11,7 @@ from agent.cloudlink import (
     ConnectionReset,
     Effect,
     Event,
+    Note,
     OpenTunnel,
     PeerClosed,
     PeerHeard,
@@ -149,3 +150,83 @@ def test_start_while_running_and_stop_while_stopped_do_nothing() -> None:
     driven.feed(Stop())
     assert driven.feed(Stop()) == []
     assert driven.feed(TimerFired()) == []
+
+
+def said(effects: list[Effect]) -> list[str]:
+    return [effect.text for effect in effects if isinstance(effect, Note)]
+
+
+def test_only_a_tunnel_that_was_let_in_and_not_lost_is_up() -> None:
+    driven = Driven()
+    seen = [driven.client.up]
+    for event in (Start(), TunnelUp(attempt=1), PeerClosed(), Stop()):
+        driven.feed(event)
+        seen.append(driven.client.up)
+    assert seen == [False, False, True, False, False]
+
+
+def test_the_first_failure_in_a_row_is_noted_and_the_recovery_says_how_many() -> None:
+    driven = Driven()
+    driven.feed(Start())
+    notes = []
+    for _ in range(2):
+        notes += said(driven.feed(ConnectFailed(attempt=driven.attempt, reason="dns")))
+        driven.wait()
+    notes += said(driven.feed(TunnelUp(attempt=driven.attempt)))
+    notes += said(driven.feed(PeerClosed()))
+    driven.wait()
+    notes += said(driven.feed(TunnelUp(attempt=driven.attempt)))
+    assert notes == [
+        "cloudlink down: dns, next try in 5000 ms",
+        "cloudlink up after 2 failures",
+        "cloudlink down: closed by the server, next try in 5000 ms",
+        "cloudlink up after 1 failures",
+    ]
+
+
+def test_a_tunnel_that_comes_up_at_once_is_not_noted_and_a_reset_is_called_one() -> None:
+    driven = Driven()
+    driven.feed(Start())
+    assert said(driven.feed(TunnelUp(attempt=1))) == []
+    assert said(driven.feed(ConnectionReset())) == [
+        "cloudlink down: connection reset, next try in 5000 ms"
+    ]
+
+
+def test_failures_are_counted_anew_after_a_stop() -> None:
+    driven = Driven()
+    for _ in range(2):
+        driven.feed(Start())
+        failed = ConnectFailed(attempt=driven.attempt, reason="refused")
+        assert said(driven.feed(failed)) == ["cloudlink down: refused, next try in 5000 ms"]
+        driven.feed(Stop())
+
+
+def test_a_timer_acts_when_it_is_late_and_not_when_it_is_early() -> None:
+    driven = up()
+    driven.feed(PeerClosed())
+    driven.now_ms = 4_999
+    assert driven.feed(TimerFired()) == []
+    driven.now_ms = 5_001
+    driven.feed(TimerFired())
+    assert driven.opened == [1, 2]
+
+
+def test_silence_or_sound_of_a_tunnel_that_is_gone_moves_no_timer() -> None:
+    driven = up()
+    driven.feed(PeerClosed())
+    for event in (PeerSilent(last_heard_ms=0), PeerHeard(), Start()):
+        driven.feed(event)
+        assert driven.client.next_deadline_ms() == 5_000
+
+
+def test_answers_to_other_attempts_are_ignored_while_one_is_under_way() -> None:
+    driven = up()
+    driven.feed(PeerClosed())
+    driven.wait()
+    for attempt in (1, 3):
+        driven.feed(TunnelUp(attempt=attempt))
+        assert not driven.client.up
+    assert driven.feed(Start()) == []
+    driven.feed(TunnelUp(attempt=2))
+    assert driven.client.up
