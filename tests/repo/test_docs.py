@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from scenarios.cli.group import COMMANDS, fieldbeat
 from scenarios.reference import reference
+from tests.mutation_table import HEADING, mutation_table
 from tests.stub_cloud import EMAIL, PASSWORD, running
 from tests.unit.test_reports import STORY
 
@@ -106,3 +107,10 @@ def test_the_reference_page_is_what_the_program_prints() -> None:
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert page == reference(), "run: fieldbeat schema --markdown > docs/reference.md"
     assert CliRunner().invoke(fieldbeat, ["schema", "--markdown"]).stdout == page
+
+
+def test_the_mutation_page_has_the_rows_of_the_tests() -> None:
+    page = (ROOT / "docs" / "mutation.md").read_text(encoding="utf-8")
+    _, below = page.split(f"{HEADING}\n")
+    table = below[below.index("| Without:") :]
+    assert table == mutation_table(), "print the rows with: python -m tests.mutation_table"
