@@ -130,7 +130,7 @@ def test_a_200_replaces_what_came_while_provisioning() -> None:
 def test_a_304_is_an_error_for_the_real_supervisor_only_without_an_etag_sent() -> None:
     ctx = context(quirks=SUPERVISOR_19)
     poll = Poll()
-    assert poll.read(ctx, answer(304)) == "HTTP 304 without an ETag sent"
+    assert poll.read(ctx, answer(304)) == "HTTP 304 without a cached ETag"
     poll.etag = "e"
     poll.start(ctx, now_ms=NOW_MS)
     poll.due(ctx, now_ms=NOW_MS)
