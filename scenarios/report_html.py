@@ -123,6 +123,7 @@ def _devices(result: ScenarioResult) -> list[str]:
         for row in result.rows
         if row.verdict is not None and not row.passed
         for finding in row.verdict.findings
+        if finding.device  # a measure of the whole fleet blames no device
     ]
     names = [device.name for device in result.scenario.devices[:MOST_DEVICES]]
     return list(dict.fromkeys([*blamed, *names]))[:MOST_DEVICES]
@@ -142,6 +143,7 @@ def _row(result: ScenarioResult, row: Row) -> dict[str, Any]:
         "line": row.line,
         "passed": row.passed,
         "chip": _CHIPS[row.outcome],
+        "note": row.verdict.expectation.note if row.verdict else "",
         "detail": row.detail,
         "bar": bar,
         "story": [] if row.passed else list(row_story(result, row)),
@@ -173,6 +175,7 @@ def _steps(result: ScenarioResult) -> list[dict[str, Any]]:
                 "y": 12 + 19 * row,
                 "at": human(step.at_ms),
                 "text": described(step, result.scenario),
+                "note": step.note,
             }
         )
     return found

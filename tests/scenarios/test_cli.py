@@ -120,6 +120,39 @@ def test_json_on_stdout_is_nothing_but_json(folder: Path) -> None:
     assert "FAILED" in result.stderr
 
 
+REMARKED = """
+scenario: Remarked
+fleet: {devices: 3}
+timeline:
+  - {at: 0s, do: power_on, note: by the caretaker}
+  - {at: 5m, do: end}
+expect:
+  - measure: peak_heartbeats_per_second < 1
+  - eventually: {overall_status: operational}
+    note: the shop opens then
+"""
+
+
+def test_a_page_of_a_measure_of_the_whole_fleet_that_fails_is_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "remarked.scenario.yaml"
+    file.write_text(REMARKED)
+    told = says("run", file, "--report", tmp_path / "page")
+    assert told.exit_code == 1, told.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "peak_heartbeats_per_second was" in page
+    assert "device-1" in page
+
+
+def test_a_page_shows_what_people_noted_at_steps_and_expectations(tmp_path: Path) -> None:
+    file = tmp_path / "remarked.scenario.yaml"
+    file.write_text(REMARKED.replace("< 1", "< 100"))
+    told = says("run", file, "--report", tmp_path / "page")
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "by the caretaker" in page
+    assert "the shop opens then" in page
+
+
 def test_a_file_whose_name_is_no_utf_8_is_run_and_reported(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.scenario.yaml")
     (tmp_path / name).write_text(HOLDS)
