@@ -137,7 +137,7 @@ def test_a_304_without_an_etag_is_an_error_for_the_real_program_only(tmp_path: P
             before = len(odd.asked)
             with _logged(command(config, "--behaviour", behaviour), folder) as log:
                 until(lambda odd=odd, before=before: len(odd.asked) >= before + 2)
-                assert ("304 without an ETag" in log()) == failed
+                assert ("304 without a cached ETag" in log()) == failed
 
 
 def test_ten_megabytes_of_target_state_are_taken(tmp_path: Path) -> None:
