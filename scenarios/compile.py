@@ -244,11 +244,22 @@ class _Compiler:
             if of not in names:
                 hint = suggest(of, names[:200])
                 self._note(written, "of", f"no device is called '{of}'", hint)
+        if isinstance(written.action, verbs.VpnServer) and written.action.state != "up":
+            self._check_vpn_server(written, written.action.name)
         fleet = getattr(written.action, "fleet", None)
         if fleet is not None and fleet not in self.roster.fleets:
             known = tuple(self.roster.fleets)
             hint = suggest(fleet, known) or f"fleets: {', '.join(known)}"
             self._note(written, "fleet", f"there is no fleet '{fleet}'", hint)
+
+    def _check_vpn_server(self, written: SourceStep, name: str | None) -> None:
+        """A server must be one that ever runs."""
+        actions = [step.action for step in self.source.steps]
+        started = [a.name for a in actions if isinstance(a, verbs.VpnServer) and a.state == "up"]
+        known = [*verbs.VPN_SERVERS, *(other for other in started if other is not None)]
+        if name is not None and name not in known:
+            hint = suggest(name, known) or f"vpn_server: {{name: {name}, state: up}} starts one"
+            self._note(written, "name", f"no VPN server is called '{name}'", hint)
 
     def _where(self, written: SourceStep) -> Where:
         """Where a step stands."""

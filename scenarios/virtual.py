@@ -28,6 +28,7 @@ from .simulation.releases import images_of, publish
 from .simulation.steps import carry_out
 from .simulation.tunnels import Tunnels
 from .streams import digest
+from .verbs import VPN_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from .verbs import Fault
 
 _NO_CONFIG: Mapping[str, str] = {}
-VPN_SERVERS = ("vpn1",)
-"""Running at the start; ``vpn_server: {state: up, name: vpn2}`` adds more."""
 
 
 class World:

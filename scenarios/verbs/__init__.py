@@ -12,7 +12,17 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Verb
-from .cloud_side import Api, CloudRestart, Delta, Dns, Fault, Incident, Registry, VpnServer
+from .cloud_side import (
+    VPN_SERVERS,
+    Api,
+    CloudRestart,
+    Delta,
+    Dns,
+    Fault,
+    Incident,
+    Registry,
+    VpnServer,
+)
 from .devices import (
     Account,
     Clock,
@@ -64,6 +74,7 @@ __all__ = [
     "CHANNELS",
     "DEFAULT_IMAGE_BYTES",
     "DEFAULT_OS_UPDATE",
+    "VPN_SERVERS",
     "Account",
     "Action",
     "Api",

@@ -61,6 +61,10 @@ class Dns(Fault):
     do: Literal["dns"] = "dns"
 
 
+VPN_SERVERS = ("vpn1",)
+"""Running at the start; ``vpn_server: {state: up, name: vpn2}`` adds more."""
+
+
 class VpnServer(Verb):
     """A VPN server."""
 

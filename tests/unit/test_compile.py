@@ -252,3 +252,12 @@ def test_without_an_end_the_run_ends_with_its_last_step() -> None:
     )
     assert made.end_ms == 540_000
     assert any("there is no 'end'" in hint for hint in made.hints)
+
+
+def test_a_vpn_server_that_never_runs_is_a_mistake() -> None:
+    with pytest.raises(InputErrors, match=r"no VPN server is called 'vnp1' \(did you mean 'vpn1'"):
+        scenario("  - {at: 1m, do: vpn_server, name: vnp1, state: down}\n")
+    scenario(
+        "  - {at: 1m, do: vpn_server, name: west, state: up}\n"
+        "  - {at: 2m, do: vpn_server, name: west, state: killed}\n"
+    )
