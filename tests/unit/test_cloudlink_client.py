@@ -230,3 +230,13 @@ def test_answers_to_other_attempts_are_ignored_while_one_is_under_way() -> None:
     assert driven.feed(Start()) == []
     driven.feed(TunnelUp(attempt=2))
     assert driven.client.up
+
+
+def test_the_three_hundredth_attempt_is_known_by_its_number() -> None:
+    driven = Driven()
+    driven.feed(Start())
+    while driven.attempt < 300:
+        driven.feed(ConnectFailed(attempt=driven.attempt, reason="dns"))
+        driven.wait()
+    driven.feed(TunnelUp(attempt=int("300")))
+    assert driven.client.up
