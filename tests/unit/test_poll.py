@@ -127,7 +127,7 @@ def test_a_200_replaces_what_came_while_provisioning() -> None:
     assert poll.etag == "e"
 
 
-def test_a_304_is_an_error_for_the_real_supervisor_only_without_an_etag_sent() -> None:
+def test_a_304_is_an_error_for_the_real_supervisor_only_without_a_cached_etag() -> None:
     ctx = context(quirks=SUPERVISOR_19)
     poll = Poll()
     assert poll.read(ctx, answer(304)) == "HTTP 304 without a cached ETag"
