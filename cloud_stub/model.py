@@ -247,10 +247,12 @@ class Device:
 
     def status_installs(self) -> tuple[Install, ...]:
         """The installs as the status rules see them."""
-        target = self.should_run
+        target = self.pinned or self.fleet.tracks
         return tuple(
-            Install(row.status, row.download_progress, row.release is target)
-            for row in self.installs
+            [
+                Install(row.status, row.download_progress, row.release is target)
+                for row in self.installs
+            ]
         )
 
     def target_changed(self) -> None:

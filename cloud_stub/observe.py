@@ -52,18 +52,18 @@ _IS_UNDERVOLTED = PLATFORM.index("is_undervolted")
 
 def inputs_of(device: Device) -> StatusInputs:
     """What the status rules look at."""
-    return StatusInputs(
-        heartbeat=device.heartbeat,
-        is_connected_to_vpn=device.is_connected_to_vpn,
-        ever_connected=device.last_connectivity_event_ms is not None,
-        vpn_disabled=vpn_disabled(device),
-        is_active=device.is_active,
-        is_frozen=device.is_frozen,
-        provisioning_state=device.provisioning_state,
-        provisioning_progress=device.provisioning_progress,
-        status=device.status,
-        download_progress=device.download_progress,
-        installs=device.status_installs(),
+    return StatusInputs(  # by position: every report comes here three times
+        device.heartbeat,
+        device.is_connected_to_vpn,
+        device.last_connectivity_event_ms is not None,
+        vpn_disabled(device),
+        device.is_active,
+        device.is_frozen,
+        device.provisioning_state,
+        device.provisioning_progress,
+        device.status,
+        device.download_progress,
+        device.status_installs(),
     )
 
 

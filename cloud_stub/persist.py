@@ -46,6 +46,10 @@ COLUMNS = (*PLAIN, *_LINKED, *PLATFORM, *IDENTITY, *METRICS, "overall_status", "
 """What ``stored`` gives, in order."""
 
 
+INSTALL = ("device", "image", "release", "status", "download_progress", "written_ms")
+"""What ``stored_installs`` gives of each, in order."""
+
+
 def stored(device: Device, profile: Profile) -> tuple[Any, ...]:
     """Every column of a device's row, without its image installs."""
     running, pinned, target = device.running_release, device.pinned, device.should_run
@@ -66,17 +70,18 @@ def stored(device: Device, profile: Profile) -> tuple[Any, ...]:
     )
 
 
-def stored_installs(device: Device) -> list[dict[str, Any]]:
-    """The device's image installs."""
+def stored_installs(device: Device) -> list[tuple[Any, ...]]:
+    """The device's image installs, each in the order of ``INSTALL``."""
+    number = device.id
     return [
-        {
-            "device": device.id,
-            "image": install.image.id,
-            "release": install.release.id,
-            "status": install.status,
-            "download_progress": install.download_progress,
-            "written_ms": install.written_ms,
-        }
+        (
+            number,
+            install.image.id,
+            install.release.id,
+            install.status,
+            install.download_progress,
+            install.written_ms,
+        )
         for install in device.installs
     ]
 

@@ -160,17 +160,15 @@ class State:
         changes: list[Effect] = []
         for device, cause, before in self._before.values():
             after = observe(device, self.settings.profile)
-            changes.extend(
-                FieldChanged(
-                    uuid=device.uuid,
-                    field=field,
-                    old=before.get(field),
-                    new=after.get(field),
-                    cause=cause,
-                )
-                for field in (before if before.keys() == after.keys() else before | after)
-                if before.get(field) != after.get(field)
-            )
+            if before == after:
+                continue
+            uuid = device.uuid
+            for field in before if before.keys() == after.keys() else before | after:
+                old, new = before.get(field), after.get(field)
+                if old != new:
+                    changes.append(
+                        FieldChanged(uuid=uuid, field=field, old=old, new=new, cause=cause)
+                    )
         self._before.clear()
         changes.extend(self.effects)
         self.effects.clear()

@@ -50,9 +50,10 @@ def config_of(variables: Mapping[str, str], settings: CloudSettings) -> dict[str
 def vpn_disabled(device: Device) -> bool:
     """``SUPERVISOR_VPN_CONTROL`` is the string ``false``, device before fleet."""
     for level in (device.variables, device.fleet.variables):
-        for name in VPN_CONTROL:
-            if name in level:
-                return level[name] == "false"
+        if level:
+            for name in VPN_CONTROL:
+                if name in level:
+                    return level[name] == "false"
     return False
 
 

@@ -56,11 +56,28 @@ class _Batch:
         """Carried out after everything else of the batch."""
         self.now_ms = 0
         """Time of the newest change."""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def __bool__(self) -> bool:
         rows = self.devices or self.keys or self.events or self.logs
         return bool(rows or self.statements or self.last)
+
+    def done(self) -> asyncio.Future[None]:
+        """Is done when the batch is durable, or raises; a future of one's own, to be cancelled."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        return waiting
+
+    def settle(self, error: StoreError | None = None) -> None:
+        """Tell everybody who waits."""
+        for waiting in self._waiting:
+            if waiting.done():
+                continue
+            if error is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(error)
+        self._waiting.clear()
 
     def take_over(self, older: _Batch) -> None:
         """Write what an older batch could not, first."""
@@ -186,9 +203,9 @@ class Store:
         """
         batch = self._batch
         if batch:
-            await asyncio.shield(batch.done)
+            await batch.done()
         elif self._writing is not None:
-            await asyncio.shield(self._writing.done)
+            await self._writing.done()
 
     _writing: _Batch | None = None
 
@@ -234,7 +251,7 @@ class Store:
                     _log.warning("the database takes writes again")
                 self.failures = 0
                 self.commits += 1
-                batch.done.set_result(None)
+                batch.settle()
             finally:
                 self._writing = None
         if self.failures and not self._closing:
@@ -245,8 +262,7 @@ class Store:
         if not self.failures:
             _log.error("the database refuses writes, they are kept and tried again: %s", text)
         self.failures += 1
-        batch.done.set_exception(StoreError(f"the database refused a write: {text}"))
-        batch.done.exception()  # nobody may be waiting for it
+        batch.settle(StoreError(f"the database refused a write: {text}"))
         self._batch.take_over(batch)
         self._beats = {**beats, **self._beats}
         self._wake.set()
@@ -287,15 +303,16 @@ class Store:
             )
             for device in living
         ]
-        installs = [row for device in living for row in device_rows.install_values(device)]
         gone = [device for device in batch.devices.values() if device.deleted]
         steps += sql.put_device.steps_of(rows, DEVICE_ROW)
+        installs = [row for device in living for row in device_rows.install_values(device)]
+        steps += sql.put_install.steps_of(installs, device_rows.INSTALL_COLUMNS)
+        events = [event.stored() for event in batch.events]
+        steps += sql.insert_event.steps_of(events, EventRow._fields)
         for hot, values in (
-            (sql.put_install, installs),
             (sql.put_heartbeat, [{"device": key, "due_ms": at} for key, at in beats.items()]),
             (sql.insert_key, batch.keys),
             (sql.insert_gone, [{"device": device.id, "uuid": device.uuid} for device in gone]),
-            (sql.insert_event, [event.stored() for event in batch.events]),
             (sql.insert_log, batch.logs),
         ):
             steps += hot.steps(values)

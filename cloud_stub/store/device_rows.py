@@ -50,20 +50,11 @@ def device_values(device: Device, profile: Profile) -> tuple[Any, ...]:
     return row
 
 
-def install_values(device: Device) -> list[dict[str, Any]]:
+def install_values(device: Device) -> list[tuple[Any, ...]]:
     """The values of ``INSTALL_COLUMNS`` for each image install of a device."""
     return [
-        {
-            "device": device.id,
-            "installs__image": row["image"],
-            "is_provided_by__release": row["release"],
-            "status": row["status"],
-            "download_progress": row["download_progress"],
-            **dict.fromkeys(
-                ("install_date", "written_ms", "created_at", "modified_at"), row["written_ms"]
-            ),
-        }
-        for row in persist.stored_installs(device)
+        (number, image, release, status, progress, at_ms, at_ms, at_ms, at_ms)
+        for number, image, release, status, progress, at_ms in persist.stored_installs(device)
     ]
 
 

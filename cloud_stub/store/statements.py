@@ -26,6 +26,14 @@ Step = tuple[str, Any] | sa.Executable
 """A driver's statement with its parameters, or one of SQLAlchemy's."""
 
 
+_encode = json.JSONEncoder().encode
+
+
+def _json(value: Any) -> str:
+    """JSON of a field's value; numbers, of which most events have two, the short way."""
+    return str(value) if type(value) is int else _encode(value)
+
+
 class EventRow(NamedTuple):
     """One row of the history of status fields, in the order of the table."""
 
@@ -38,9 +46,10 @@ class EventRow(NamedTuple):
     new: Any
     cause: str
 
-    def stored(self) -> dict[str, Any]:
-        """The columns; values are JSON."""
-        return self._asdict() | {"old": json.dumps(self.old), "new": json.dumps(self.new)}
+    def stored(self) -> tuple[Any, ...]:
+        """The columns in their order; values are JSON."""
+        number, at_ms, device, fleet, field, old, new, cause = self
+        return number, at_ms, device, fleet, field, _json(old), _json(new), cause
 
 
 _THEIRS = ("actor", "is_of__device_type", "created_at", "is_web_accessible")

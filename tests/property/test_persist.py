@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cloud_stub import persist
 from cloud_stub.core import Cloud
-from cloud_stub.messages import CreateFleet
+from cloud_stub.messages import CreateFleet, SetVariable
 from cloud_stub.settings import CloudSettings
 from tests.cloud_desk import FLEET, FLEET_UUID, Desk, release
 from tests.property.test_cloud import EVENTS, GAPS, carry_out
@@ -52,11 +52,25 @@ def test_a_restored_device_shows_what_it_showed(
     kept = [
         (
             dict(zip(persist.COLUMNS, persist.stored(device, PROFILE), strict=True)),
-            persist.stored_installs(device),
+            [
+                dict(zip(persist.INSTALL, row, strict=True))
+                for row in persist.stored_installs(device)
+            ],
         )
         for device in old.devices.values()
     ]
     new.restore_devices(kept)
+    # variables have tables of their own; the server gives them back as commands
+    for device in old.devices.values():
+        for name, value in device.variables.items():
+            new.handle(
+                SetVariable(level="device", target=device.uuid, name=name, value=value), now_ms=0
+            )
+        for name, value in device.fleet.variables.items():
+            new.handle(
+                SetVariable(level="fleet", target=device.fleet.uuid, name=name, value=value),
+                now_ms=0,
+            )
     new.rearm(now_ms=now_ms)
     assert new.devices.keys() == old.devices.keys()
     for uuid, device in old.devices.items():
