@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model import IDENTITY, PLATFORM
 from .status import StatusInputs, connectivity, display, overall_progress, overall_status
@@ -67,16 +67,36 @@ def inputs_of(device: Device) -> StatusInputs:
     )
 
 
+class Judged(NamedTuple):
+    """What follows from the inputs alone; the first three as the API gives them."""
+
+    overall_status: str
+    overall_progress: int | None
+    status_display: str
+    connectivity: str
+
+
+@lru_cache(maxsize=4_096)
+def judged(inputs: StatusInputs, profile: Profile) -> Judged:
+    """The status rules' answer; kept, as most devices of a fleet have the same few inputs."""
+    status = overall_status(inputs, profile)
+    return Judged(
+        overall_status=status.value,
+        overall_progress=overall_progress(inputs, profile),
+        status_display=display(status, inputs),
+        connectivity=connectivity(inputs),
+    )
+
+
 def observe(device: Device, profile: Profile) -> dict[str, Any]:
     """Every visible field; times are ms, ``None`` is null."""
-    inputs = inputs_of(device)
-    status = overall_status(inputs, profile)
+    status, progress, words, links = judged(inputs_of(device), profile)
     running, target = device.running_release, device.should_run
     seen: dict[str, Any] = {
-        "overall_status": status.value,
-        "overall_progress": overall_progress(inputs, profile),
-        "status_display": display(status, inputs),
-        "connectivity": connectivity(inputs),
+        "overall_status": status,
+        "overall_progress": progress,
+        "status_display": words,
+        "connectivity": links,
         "api_heartbeat_state": device.heartbeat.value,
         "changed_api_heartbeat_state_on__date": device.heartbeat_changed_ms,
         "is_online": device.is_online,

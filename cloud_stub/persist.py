@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .model import IDENTITY, METRICS, PLATFORM, Device, ImageInstall, Key
-from .observe import inputs_of
-from .status import HeartbeatState, overall_progress, overall_status
+from .observe import inputs_of, judged
+from .status import HeartbeatState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +53,7 @@ INSTALL = ("device", "image", "release", "status", "download_progress", "written
 def stored(device: Device, profile: Profile) -> tuple[Any, ...]:
     """Every column of a device's row, without its image installs."""
     running, pinned, target = device.running_release, device.pinned, device.should_run
-    inputs = inputs_of(device)
+    status = judged(inputs_of(device), profile)
     values: tuple[Any, ...] = _plain(device)
     return (
         *values,
@@ -65,8 +65,8 @@ def stored(device: Device, profile: Profile) -> tuple[Any, ...]:
         *device.platform,
         *device.identity,
         *device.metrics,
-        overall_status(inputs, profile).value,
-        overall_progress(inputs, profile),
+        status.overall_status,
+        status.overall_progress,
     )
 
 

@@ -12,6 +12,7 @@ from agent.cloudlink import CloudlinkClient
 from agent.poll import Poll
 from cloud_stub import status
 from cloud_stub.heartbeat import Tracker
+from cloud_stub.observe import judged
 from scenarios.checks import judge_all
 from scenarios.compile import compile_variants
 from scenarios.virtual import run_virtual
@@ -31,6 +32,14 @@ def names_of(*folders: str) -> set[str]:
 
 def holds(name: str) -> bool:
     """Whether a scenario of the library holds now, in each of its variants."""
+    judged.cache_clear()  # of the rules as they are now, and
+    try:
+        return _holds(name)
+    finally:
+        judged.cache_clear()  # not as they were while something was missing
+
+
+def _holds(name: str) -> bool:
     for scenario in compile_variants(LIBRARY / f"{name}.scenario.yaml"):
         history = run_virtual(scenario, seed=1)
         verdicts = judge_all(scenario.expectations, history)
