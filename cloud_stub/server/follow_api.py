@@ -10,9 +10,9 @@ from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
 from ..messages import WriteDevice
+from ..store.functions import instant_ms
 from ..store.odata_text import BadQuery
 from ..store.own_tables import EVENTS
-from ..store.query import instant_ms
 from ..store.statements import EventRow
 from .history import shown, shown_value
 from .wire import Answer, body_of, dumps, empty, json_response, refused

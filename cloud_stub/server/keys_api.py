@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from aiohttp import web
 
+from ..store.functions import instant_ms
 from ..store.odata_text import BadQuery
-from ..store.query import instant_ms, place
+from ..store.query import place
 from ..store.resources import TABLES
 from .accounts import Attempts, new_key
 from .people import add_user

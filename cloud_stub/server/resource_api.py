@@ -161,11 +161,16 @@ class ResourceApi:
         unversioned: bool = False,
     ) -> Any:
         async with self._server.store.reading() as connection:
-            profile = self._server.settings.profile
-            reader = Reader(connection, access, profile, unversioned=unversioned)
+            reader = self._reader(connection, access, unversioned=unversioned)
             if count:
                 return await reader.count(name, options)
             return await reader.rows(name, options, key)
+
+    def _reader(
+        self, connection: AsyncConnection, access: Access, *, unversioned: bool = False
+    ) -> Reader:
+        now_ms, profile = self._server.desk.now_ms(), self._server.settings.profile
+        return Reader(connection, access, profile, now_ms=now_ms, unversioned=unversioned)
 
     async def _install_services(self) -> None:
         now_ms = self._server.desk.now_ms()
@@ -238,7 +243,7 @@ class ResourceApi:
             raise Forbidden
         async with self._changing:
             async with self._server.store.writing() as connection:
-                reader = Reader(connection, access, self._server.settings.profile)
+                reader = self._reader(connection, access)
                 numbers = await reader.ids(name, options, key)
                 changes = self._changes(connection, access)
                 if name == "device":

@@ -6,12 +6,23 @@ they cannot read.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from odata_query import ast
 
+from .functions import (
+    LARGEST,
+    Term,
+    as_moment,
+    call,
+    compute,
+    duration,
+    group,
+    instant_ms,
+    negated,
+    time_of_day,
+)
 from .navigations import NAVIGATIONS
 from .odata_text import COUNT, BadQuery
 from .resources import RESOURCES, TABLES
@@ -30,14 +41,6 @@ _COMPARE: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Gt: lambda a, b: a > b,
     ast.GtE: lambda a, b: a >= b,
 }
-_ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Mod: lambda a, b: a % b,
-}
-_NUMBERS = ("integer", "big", "ref")
-LARGEST = 2**63 - 1
 
 
 class Place(NamedTuple):
@@ -48,35 +51,12 @@ class Place(NamedTuple):
     """A ``FromClause`` with the resource's columns."""
 
 
-class Term(NamedTuple):
-    """An expression and what kind of value it is; ``literal`` where a client gave it."""
-
-    sql: Any
-    kind: str
-    literal: Any = None
-
-
 Access = "Callable[[Place], sa.ColumnElement[bool] | None]"
 
 
 def place(name: str) -> Place:
     """A resource under a fresh alias."""
     return Place(RESOURCES[name], TABLES[name].alias())
-
-
-def instant_ms(text: str) -> int:
-    """A moment in ISO 8601 (no zone: UTC) as ms.
-
-    Raises:
-        BadQuery: it is none.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadQuery(f"{text[:40]!r} is not a date") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000)
 
 
 def field_of(resource: Resource, name: str) -> Field:
@@ -104,10 +84,16 @@ def navigation_of(resource: Resource, name: str) -> Navigation:
 
 
 class Filter:
-    """Translates one filter."""
+    """Translates filters of one request."""
 
-    def __init__(self, access: Callable[[Place], Any]) -> None:
-        self._access = access
+    def __init__(self, access: Callable[[Place], Any], *, now_ms: int) -> None:
+        """Nothing is asked.
+
+        Args:
+            access: what a row must fulfil to be there for the caller; ``None``: nothing.
+            now_ms: what ``now()`` is, since 1970.
+        """
+        self._access, self._now_ms = access, now_ms
 
     def condition(
         self, node: ast._Node, here: Place, bound: Mapping[str, Place]
@@ -175,25 +161,14 @@ class Filter:
             case ast.Call():
                 return self._call(node, here, bound)
             case ast.BinOp():
-                return self._arithmetic(node, here, bound)
+                left, right = (self._term(side, here, bound) for side in (node.left, node.right))
+                return compute(node.op, left, right)
             case ast.UnaryOp() if isinstance(node.op, ast.USub):
-                term = self._term(node.operand, here, bound)
-                if term.kind not in _NUMBERS:
-                    raise BadQuery(f"{_words(node)} needs a number")
-                return Term(-term.sql, term.kind)
+                return negated(self._term(node.operand, here, bound))
             case ast.BoolOp() | ast.Compare() | ast.CollectionLambda() | ast.UnaryOp():
                 return Term(self.condition(node, here, bound), "boolean", True)
             case _:
                 raise BadQuery(f"{_words(node)} is not supported")
-
-    def _arithmetic(self, node: ast.BinOp, here: Place, bound: Mapping[str, Place]) -> Term:
-        compute = _ARITHMETIC.get(type(node.op))
-        left, right = (self._term(item, here, bound) for item in (node.left, node.right))
-        if compute is None or left.kind not in _NUMBERS or right.kind not in _NUMBERS:
-            raise BadQuery(f"{_words(node)} needs numbers")
-        if isinstance(node.op, ast.Mod) and right.literal in (0, None):
-            raise BadQuery("mod needs a number that is not 0")
-        return Term(compute(left.sql, right.sql), "integer")
 
     def _path(self, path: list[str], here: Place, bound: Mapping[str, Place]) -> Term:
         if path[0] in bound:
@@ -256,35 +231,8 @@ class Filter:
         return sa.exists(sa.select(1).select_from(there.table).where(joined, holds))
 
     def _call(self, node: ast.Call, here: Place, bound: Mapping[str, Place]) -> Term:
-        name = node.func.name
         terms = [self._term(item, here, bound) for item in node.args]
-        if not terms or any(term.kind != "text" for term in terms):
-            raise BadQuery(f"{name} needs texts")
-        match name, [term.sql for term in terms]:
-            case "contains", [whole, part]:
-                found = sa.func.replace(whole, part, "") != whole
-                # of nothing nothing is known, not even that it holds the empty text
-                empty = sa.and_(part == "", sa.func.length(whole) >= 0)
-                return Term(sa.or_(found, empty), "boolean", True)
-            case "startswith", [whole, part]:
-                head = sa.func.substr(whole, 1, sa.func.length(part))
-                return Term(head == part, "boolean", True)
-            case "endswith", [whole, part]:
-                begin = sa.func.length(whole) - sa.func.length(part) + 1
-                fits = sa.func.length(whole) >= sa.func.length(part)
-                return Term(sa.and_(fits, sa.func.substr(whole, begin) == part), "boolean", True)
-            case "tolower", [whole]:
-                return Term(sa.func.lower(whole), "text")
-            case "toupper", [whole]:
-                return Term(sa.func.upper(whole), "text")
-            case "trim", [whole]:
-                return Term(sa.func.trim(whole), "text")
-            case "length", [whole]:
-                return Term(sa.func.length(whole), "integer")
-            case "concat", [first, second]:
-                return Term(first.concat(second), "text")
-            case _:
-                raise BadQuery(f"{name} with {len(terms)} arguments is not supported")
+        return call(node.func.name, terms, now_ms=self._now_ms)
 
 
 def _against_null(comparator: ast._Node, value: Any) -> sa.ColumnElement[bool]:
@@ -306,7 +254,7 @@ def _literal(node: ast._Node) -> Term:
                 raise BadQuery(f"{node.val[:30]} is too large")
             return Term(sa.literal(value, sa.BigInteger), "integer", value)
         case ast.Float():
-            return Term(sa.literal(float(node.val)), "integer", float(node.val))
+            return Term(sa.literal(float(node.val)), "real", float(node.val))
         case ast.Boolean():
             truth = node.val == "true"
             return Term(sa.true() if truth else sa.false(), "boolean", truth)
@@ -317,6 +265,10 @@ def _literal(node: ast._Node) -> Term:
         case ast.DateTime() | ast.Date():
             at_ms = instant_ms(node.val)
             return Term(sa.literal(at_ms, sa.BigInteger), "date", at_ms)
+        case ast.Duration():
+            return duration(node)
+        case ast.Time():
+            return time_of_day(node)
         case _:
             raise BadQuery(f"{_words(node)} is not supported")
 
@@ -333,18 +285,14 @@ def _path_of(node: ast._Node) -> list[str]:
 
 def _alike(left: Term, right: Term) -> tuple[Term, Term]:
     """Both sides as the same kind: a text next to a date is a date."""
-    if left.kind == "date" and right.kind == "text" and right.literal is not None:
-        return left, Term(sa.literal(instant_ms(right.literal), sa.BigInteger), "date")
-    if right.kind == "date" and left.kind == "text" and left.literal is not None:
-        return Term(sa.literal(instant_ms(left.literal), sa.BigInteger), "date"), right
-    groups = {_group(left.kind), _group(right.kind)}
+    if left.kind == "date":
+        right = as_moment(right)
+    elif right.kind == "date":
+        left = as_moment(left)
+    groups = {group(left.kind), group(right.kind)}
     if len(groups) != 1:
         raise BadQuery(f"a {left.kind} cannot be compared with a {right.kind}")
     return left, right
-
-
-def _group(kind: str) -> str:
-    return "number" if kind in _NUMBERS else kind
 
 
 def _words(node: ast._Node) -> str:

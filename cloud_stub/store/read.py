@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from .query import Filter, Place, field_of, navigation_of, place
 from .resources import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,6 +56,17 @@ class OtherProfile(Exception):  # noqa: N818  # it is the client's mistake
     """A field was asked for that this profile's API has not: the real one answers 500."""
 
 
+@contextmanager
+def _computed() -> Iterator[None]:
+    """A number that the database cannot hold is the question's mistake (SQLSTATE class 22)."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if str(getattr(error.orig, "sqlstate", None))[:2] != "22":
+            raise
+        raise BadQuery(f"$filter cannot be computed: {error.orig}"[:200]) from None
+
+
 class Reader:
     """Answers queries on one connection for one caller."""
 
@@ -64,13 +76,14 @@ class Reader:
         access: Callable[[Place], sa.ColumnElement[bool] | None],
         profile: str,
         *,
+        now_ms: int,
         unversioned: bool = False,
     ) -> None:
         self._connection = connection
         self._access = access
         self._profile = profile
         self._extra = UNVERSIONED if unversioned else frozenset()
-        self._filter = Filter(access)
+        self._filter = Filter(access, now_ms=now_ms)
 
     # --- statements ------------------------------------------------------------------------------
 
@@ -99,8 +112,9 @@ class Reader:
         """How many rows fulfil the options."""
         here = place(resource)
         query = sa.select(sa.func.count()).select_from(here.table)
-        found = await self._connection.scalar(query.where(*self.conditions(here, options)))
-        return int(found or 0)
+        query = query.where(*self.conditions(here, options))
+        with _computed():
+            return int(await self._connection.scalar(query) or 0)
 
     async def ids(
         self, resource: str, options: Options, key: Mapping[str, int | str] | None
@@ -108,8 +122,9 @@ class Reader:
         """The ids of rows, for a change of all of them."""
         here = place(resource)
         query = sa.select(here.table.c.id).where(*self.conditions(here, options, key))
-        rows = await self._connection.scalars(query.order_by(here.table.c.id).limit(ROWS_MAX))
-        return list(rows)
+        query = query.order_by(here.table.c.id).limit(ROWS_MAX)
+        with _computed():
+            return list(await self._connection.scalars(query))
 
     async def rows(
         self, resource: str, options: Options, key: Mapping[str, int | str] | None = None
@@ -123,8 +138,9 @@ class Reader:
         query = sa.select(here.table).where(*self.conditions(here, options, key))
         query = query.order_by(*self._order(here, options), here.table.c.id)
         query = query.limit(min(options.top if options.top is not None else ROWS_MAX, ROWS_MAX))
-        found = (await self._connection.execute(query.offset(options.skip))).mappings().all()
-        return await self._shape(here.resource, found, options)
+        with _computed():
+            found = (await self._connection.execute(query.offset(options.skip))).mappings().all()
+            return await self._shape(here.resource, found, options)
 
     def _order(self, here: Place, options: Options) -> list[Any]:
         found = []

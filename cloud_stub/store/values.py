@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .functions import LARGEST, instant_ms
 from .odata_text import BadQuery
-from .query import LARGEST, instant_ms
 
 if TYPE_CHECKING:
     from .resource import Field, Resource

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from cloud_stub.server.app import Server
 from cloud_stub.server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 EMAIL = "qa@example.com"
@@ -217,13 +218,20 @@ def _lower(headers: Any) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path, settings: ServerSettings = SETTINGS, *, db: str = "") -> Iterator[Stub]:
+def running(
+    folder: Path,
+    settings: ServerSettings = SETTINGS,
+    *,
+    db: str = "",
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Stub]:
     """A server with its database in ``folder``, until the block ends.
 
     Args:
         folder: of the database.
         settings: of the server.
         db: instead of a file in the folder.
+        clock: the server's wall clock, seconds since 1970.
     """
     url = db or str(folder / "cloud.sqlite")
     loop = asyncio.new_event_loop()
@@ -234,7 +242,7 @@ def running(folder: Path, settings: ServerSettings = SETTINGS, *, db: str = "") 
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(TIMEOUT_S)
 
     try:
-        server = wait(Server.start(replace(settings, db=url)))
+        server = wait(Server.start(replace(settings, db=url), clock))
         try:
             yield Stub(server, loop)
         finally:

@@ -37,7 +37,7 @@ OPTIONS = st.dictionaries(
 @given(TEXTS)
 def test_any_text_is_a_filter_or_a_refusal(text: str) -> None:
     with suppress(BadQuery):
-        Filter(lambda _: None).condition(parse_filter(text), place("device"), {})
+        Filter(lambda _: None, now_ms=NOW_MS).condition(parse_filter(text), place("device"), {})
 
 
 @settings(deadline=None, max_examples=200)
@@ -50,6 +50,7 @@ def test_any_options_and_any_key_are_read_or_refused(options: dict[str, str], ke
 
 # --- a filter against the same question asked in Python -----------------------------------------
 
+NOW_MS = 1_795_000_000_000
 Row = dict[str, Any]
 Truth = bool | None
 """Of three-valued logic: ``None`` where nothing can be said."""
@@ -217,7 +218,7 @@ def test_a_filter_finds_what_it_says(
 ) -> None:
     text, holds = question
     here = place("device")
-    condition = Filter(lambda _: None).condition(parse_filter(text), here, {})
+    condition = Filter(lambda _: None, now_ms=NOW_MS).condition(parse_filter(text), here, {})
     with engine.connect() as connection:
         _insert(connection, rows)
         found = set(connection.scalars(sa.select(here.table.c.id).where(condition)))
