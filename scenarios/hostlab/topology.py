@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .netns import Names
 
 
+_FROM_VPN = f"src {PLACES['vpn'].host}"
+"""A WireGuard server forgets the address it was called at when a handshake stays unanswered; from
+another one than the VPN's it would get round a firewall that blocks the VPN."""
+
+
 def make_cloud(names: Names) -> str:
     """The cloud's namespace: a bridge with an address for each service."""
     cloud = names.make("cloud")
@@ -61,7 +66,7 @@ def make_site(
             f"link set site{number} master net0",
             f"link set site{number} up",
             f"addr add {site.resolver}/{CLOUD_NET} dev net0",
-            f"route add 10.201.{number}.0/24 via {site.outside}",
+            f"route add 10.201.{number}.0/24 via {site.outside} {_FROM_VPN}",
         ],
         inside=cloud,
     )
@@ -82,6 +87,6 @@ def readdress(site: Site, cloud: str, address: str) -> None:
     """The device's only address is another one; site and cloud find the way to it."""
     batch(["addr flush dev eth0", f"addr add {address}/32 dev eth0"], inside=site.device)
     batch([f"route replace {address}/32 dev lan0"], inside=site.router)
-    batch([f"route replace {address}/32 via {site.outside}"], inside=cloud)
+    batch([f"route replace {address}/32 via {site.outside} {_FROM_VPN}"], inside=cloud)
     way = f"route replace default via {site.gateway} dev eth0 onlink"
     batch([way], inside=site.device)
