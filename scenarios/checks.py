@@ -318,13 +318,15 @@ def measured(
     rows: list[tuple[float, Finding]] = []
     for together in [devices] if measure.of_fleet else [(name,) for name in devices]:
         name = "" if measure.of_fleet else together[0]
-        value = value_of(measure, index, traffic, together, from_ms, until_ms)
-        if value is None:
+        counted = value_of(measure, index, traffic, together, from_ms, until_ms)
+        if counted is None:
             seen = f"{measure.name} is not counted in this lab"
             rows.append((0.0, Finding(name, Outcome.UNKNOWN, None, seen)))
             continue
+        value, at_ms = counted
         name_shown = f"total({measure.name})" if measure.total else measure.name
         seen = f"{name_shown} was {measure.shown(value, window_ms)}"
+        seen += "" if at_ms is None else f" at {human(at_ms)}"
         if wanted > index.end_ms:
             rows.append((value, Finding(name, Outcome.UNKNOWN, None, f"{seen} when the run ended")))
         elif measure.holds(value, window_ms):

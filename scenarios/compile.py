@@ -304,12 +304,12 @@ class _Compiler:
                 self.hints.append(f"line {line}: the window reaches beyond the run's end")
         faults = [step for step in steps if step.verb not in _QUIET]
         if faults and not any(
-            e.kind in ("eventually", "sequence", "measure")
+            e.kind in ("eventually", "sequence", "measure", "always")
             and (e.until_ms or end_ms) > faults[-1].at_ms
             for e in expectations
         ):
             last = faults[-1]
             self.hints.append(
-                f"nothing is expected eventually after the last fault ({last.verb}, line"
+                f"nothing is expected after the last fault ({last.verb}, line"
                 f" {last.where.line}): does the fleet settle?"
             )

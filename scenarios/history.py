@@ -123,8 +123,10 @@ class Traffic:
         devices.append(device)
         amounts.append(amount)
 
-    def count(self, measure: str, devices: Collection[str], from_ms: int, until_ms: int) -> int:
-        """The number of a measure in a closed window, over some devices."""
+    def count(
+        self, measure: str, devices: Collection[str], from_ms: int, until_ms: int
+    ) -> tuple[int, int | None]:
+        """The number of a measure in a closed window, over some devices; a peak's moment too."""
         what = measure.removeprefix("peak_").removesuffix("_per_second")
         chosen = devices if isinstance(devices, frozenset) else frozenset(devices)
         empty: tuple[array[int], list[str], array[int]] = (array("q"), [], array("q"))
@@ -134,20 +136,25 @@ class Traffic:
             if from_ms <= at_ms <= until_ms and device in chosen
         ]
         if what == measure:
-            return sum(amount for _, amount in rows)
+            return sum(amount for _, amount in rows), None
         return _most_within(sorted(rows), 1_000)
 
 
-def _most_within(rows: Sequence[tuple[int, int]], span_ms: int) -> int:
-    """The largest sum of amounts whose moments lie less than a span apart."""
+def _most_within(rows: Sequence[tuple[int, int]], span_ms: int) -> tuple[int, int | None]:
+    """The largest sum of amounts whose moments lie less than a span apart, and the first of them.
+
+    Of several that are as large, the earliest.
+    """
     most = inside = first = 0
+    began_ms: int | None = None
     for at_ms, amount in rows:
         inside += amount
         while rows[first][0] <= at_ms - span_ms:
             inside -= rows[first][1]
             first += 1
-        most = max(most, inside)
-    return most
+        if inside > most:
+            most, began_ms = inside, rows[first][0]
+    return most, began_ms
 
 
 class History:

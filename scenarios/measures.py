@@ -240,15 +240,18 @@ def value_of(
     devices: Sequence[str],
     from_ms: int,
     until_ms: int,
-) -> float | None:
-    """The number in a closed window, over the devices; ``None`` where the lab did not count."""
+) -> tuple[float, int | None] | None:
+    """The number in a closed window, over the devices, and the moment of a peak.
+
+    ``None`` where the lab did not count.
+    """
     if measure.kind.of_traffic:
         if traffic is None:
             return None
         return traffic.count(measure.name, devices, from_ms, until_ms)
     assert measure.field is not None
     rows = [list(index.of(device, measure.field).between(from_ms, until_ms)) for device in devices]
-    return sum(_of_series(measure, found, from_ms, until_ms) for found in rows)
+    return sum(_of_series(measure, found, from_ms, until_ms) for found in rows), None
 
 
 def _of_series(

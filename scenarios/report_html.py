@@ -10,10 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from .checks import Outcome
 from .durations import human
 from .evidence import lane
+from .fields import kind_of
 from .mistakes import shown
 from .report_text import row_story
 from .series import Index
-from .step_text import described
+from .step_text import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,9 @@ LANES = (
     ("is_connected_to_vpn", "cloudlink"),
     ("update_status", "update status"),
 )
-"""Field → its lane's name."""
+"""Field → its lane's name; what else is judged has a lane of the field's own name."""
+LABEL = 18
+"""Letters of a lane's name that there is room for."""
 MOST_DEVICES = 4
 """Devices drawn for a scenario."""
 LEFT, WIDTH, LANE, GAP = 132, 984, 24, 6
@@ -62,7 +65,8 @@ _TONES: dict[str, str] = {
     **dict.fromkeys(("configuring", "post-provisioning", "applying changes"), "work"),
     "frozen": "cold",
 }
-_WORDS = {"true": "up", "false": "down", "null": "—"}
+_WORDS = {"true": "up", "false": "down"}
+"""Of cloudlink."""
 _CHIPS = {Outcome.PASS: "held", Outcome.FAIL: "failed", Outcome.UNKNOWN: "unknown"}
 
 
@@ -162,38 +166,49 @@ def _steps(result: ScenarioResult) -> list[dict[str, Any]]:
     """The steps, numbered; marks that would touch go to another row."""
     ends = [-99.0, -99.0, -99.0]
     found: list[dict[str, Any]] = []
-    for step in result.scenario.steps:
-        if step.verb == "end":
+    for line in told(result.scenario):
+        if line.step.verb == "end":
             continue
-        x = _x(step.at_ms, result.history)
+        x, last = _x(line.from_ms, result.history), _x(line.until_ms, result.history)
         row = next((n for n, end in enumerate(ends) if x - end >= 18), len(ends) - 1)
-        ends[row] = x
+        ends[row] = max(last, ends[row])
         found.append(
             {
                 "number": len(found) + 1,
                 "x": x,
+                "last": last,
                 "y": 12 + 19 * row,
-                "at": human(step.at_ms),
-                "text": described(step, result.scenario),
-                "note": step.note,
+                "at": line.when,
+                "text": line.text,
+                "note": line.step.note,
             }
         )
     return found
 
 
+def _lanes(result: ScenarioResult) -> dict[str, str]:
+    """Field → its lane's name: the usual ones, then what the expectations judge besides."""
+    usual = dict(LANES)
+    judged = [row.verdict.expectation.fields for row in result.rows if row.verdict is not None]
+    others = {name: name.replace("_", " ") for fields in judged for name in fields}
+    return usual | {name: label for name, label in others.items() if name not in usual}
+
+
 def _chart(result: ScenarioResult, devices: Sequence[str]) -> dict[str, Any]:
     """The geometry of the lanes."""
     history = result.history
-    index = Index(history, [name for name, _ in LANES])
+    lanes = _lanes(result)
+    index = Index(history, list(lanes))
     top = 72 if len(result.scenario.steps) > 1 else 34
     rows: list[dict[str, Any]] = []
     for device in devices:
         rows.append({"title": device, "y": top + 11, "lanes": [], "x": 0})
         top += 18
-        for name, label in LANES:
+        for name, label in lanes.items():
             stretches = lane(index, device, name)
-            cells = list(_cells(stretches, history))
-            rows[-1]["lanes"].append({"label": label, "y": top, "cells": cells})
+            cells = list(_cells(name, stretches, history))
+            shortened = label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
+            rows[-1]["lanes"].append({"label": shortened, "field": name, "y": top, "cells": cells})
             top += LANE + GAP
         top += 8
     return {
@@ -208,17 +223,26 @@ def _chart(result: ScenarioResult, devices: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _cells(stretches: Sequence[Stretch], history: History) -> Iterator[dict[str, Any]]:
+def _word(name: str, value: object, end_ms: int) -> str:
+    """What a cell says."""
+    if value is None:
+        return "—"
+    if kind_of(name) == "moment" and isinstance(value, int) and 0 <= value <= end_ms:
+        return human(value)
+    text = shown(value)
+    return _WORDS.get(text, text) if name == "is_connected_to_vpn" else text
+
+
+def _cells(name: str, stretches: Sequence[Stretch], history: History) -> Iterator[dict[str, Any]]:
     """The rectangles of a lane."""
     for stretch in stretches:
         first, last = _x(stretch.from_ms, history), _x(stretch.until_ms, history)
-        value = shown(stretch.value)
-        word = _WORDS.get(value, value)
+        word = _word(name, stretch.value, history.end_ms)
         width = round(max(last - first, 1.5), 1)
         yield {
             "x": first,
             "w": width,
-            "tone": _TONES.get(value, _NONE),
+            "tone": _TONES.get(shown(stretch.value), _NONE),
             "word": word if width > 7 * len(word) + 10 else "",
             "title": f"{word}: {human(stretch.from_ms)} – {human(stretch.until_ms)}",
         }

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FLEET = "fleet"
 _OF = re.compile(r"\s*(any|none|all|\d{1,3}(?:\.\d{1,6})?\s*%)\s+of\s+(\S+)\s*")
+_BUT = re.compile(r"\sbut\s")
+"""``all but device-3``, ``30% of north but dark``; by itself it takes away from the whole list."""
 _MOST_NAMED = 20
 """Names in a hint."""
 
@@ -91,13 +93,35 @@ class Roster:
         """The devices that words mean, in the order of the fleet; raises ``WordError``."""
         if words is None or tuple(words) == ("all",):
             return self.names
-        chosen: set[str] = set()
-        for word in words:
-            chosen.update(self._meant(word))
-        return tuple(name for name in self.names if name in chosen)
+        chosen, left_out = set[str](), set[str]()
+        pairs = [self._parted(word) for word in words]
+        for with_, without in pairs:
+            names = {name for word in without for name in self._meant(word)}
+            if with_:
+                chosen.update(name for name in self._meant(with_) if name not in names)
+            else:
+                left_out |= names
+        if not any(with_ for with_, _ in pairs):
+            chosen.update(self.names)
+        meant = tuple(name for name in self.names if name in chosen and name not in left_out)
+        if not meant and any(without for _, without in pairs):
+            raise WordError(f"'{', '.join(words)}' leaves no device", "leave fewer out")
+        return meant
+
+    def _parted(self, word: str) -> tuple[str, list[str]]:
+        """What a word takes, and what it leaves out of that (of the whole list: ``but x``)."""
+        if self._is_name(word):
+            return word, []
+        with_, *without = _BUT.split(f" {word.strip()} ")
+        return with_.strip(), [name.strip() for name in without]
+
+    def _is_name(self, word: str) -> bool:
+        return word in self._known or word in self.groups
 
     def _meant(self, word: str) -> Sequence[str]:
         """The devices one word means."""
+        if word == "all":
+            return self.names
         match = _OF.fullmatch(word)
         if match is not None:
             return self._first(match[1], self._set(match[2]))
@@ -129,7 +153,7 @@ class Roster:
         """What ``for:`` says; raises ``WordError``."""
         if words is None or tuple(words) == ("all",):
             return Quantifier()
-        if len(words) == 1:
+        if len(words) == 1 and not self._parted(words[0])[1]:
             word = words[0]
             match = _OF.fullmatch(word)
             among = self.select((match[2],)) if match else ()

@@ -149,8 +149,8 @@ class StepHead(Section):
     id: Annotated[str, Field(pattern=NAME)] | None = None
     """Anchor name for expectations; default: the verb."""
     on: Annotated[Words | None, Field(min_length=1)] = None
-    """The devices: names of devices, groups or fleets, or a share ("30%", "30% of north": the
-    first of them); default: all."""
+    """The devices: names of devices, groups or fleets, a share ("30%", "30% of north": the
+    first of them), or "all but device-3", "north but dark"; default: all."""
     spread: Moment | None = None
     """Each device at a random moment of its own, at most this much later; fixed by the seed."""
     every: Moment | None = None
@@ -220,9 +220,9 @@ class ExpectLine(Section):
     until: Moment | None = None
     """The window's end; default: the run's."""
     for_: Words | None = Field(default=None, alias="for")
-    """all, any, none, a share ("80%": at least), names of devices, groups or fleets, or
-    "any of north", "none of north" (it holds on no device of north; it says nothing of the
-    others), "80% of north"; default: all."""
+    """all, any, none, a share ("80%": at least), names of devices, groups or fleets, "all but
+    device-3", or "any of north", "none of north" (it holds on no device of north; it says
+    nothing of the others), "80% of north"; default: all."""
     each: str | None = None
     """The id of a repeated step: judged once for each repetition, whose moments the ids mean."""
     note: Text = ""

@@ -86,7 +86,7 @@ def _stem(scenario: Scenario) -> str:
 def _told(scenario: Scenario) -> Iterator[str]:
     """A scenario in words."""
     from ..report_text import wanted
-    from ..step_text import described
+    from ..step_text import told
 
     yield scenario.name
     if scenario.about:
@@ -105,7 +105,7 @@ def _told(scenario: Scenario) -> Iterator[str]:
         yield from _pinned(scenario)
     yield ""
     yield "What happens"
-    yield from _aligned([(human(step.at_ms), described(step, scenario)) for step in scenario.steps])
+    yield from _aligned([(line.when, line.text) for line in told(scenario)])
     yield ""
     yield "What the cloud must report"
     rows = []

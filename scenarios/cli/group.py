@@ -1,13 +1,14 @@
 """The group of commands: lazy imports, and every error as one readable line with its exit status.
 
 0: all expectations held; 1: some did not; 2: the input or the usage is wrong; 3: the lab could not
-be set up; 70: a fault of fieldbeat itself; 130: interrupted.
+be set up; 70: a fault of fieldbeat itself; 130: interrupted; 141: the output's reader has left.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,8 @@ EXIT_LAB = 3
 EXIT_FAULT = 70
 EXIT_INTERRUPTED = 130
 """As shells have it for an interrupted program."""
+EXIT_READER_LEFT = 141
+"""As shells have it for a program that SIGPIPE ended: ``fieldbeat list | head``."""
 
 COMMANDS = {
     "run": ("run:run", "Run scenarios and judge their expectations."),
@@ -97,7 +100,9 @@ class LazyGroup(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise
+                # what is left in buffers goes nowhere; not 1, which says something of the fleet
+                sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # until the process ends
+                ctx.exit(EXIT_READER_LEFT)
             if os.environ.get("FIELDBEAT_TRACEBACK"):
                 raise
             status, text = _told(error)

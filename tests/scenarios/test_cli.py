@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,47 @@ def test_quiet_prints_what_failed_and_nothing_else(folder: Path) -> None:
 def test_devices_makes_the_fleet_larger(folder: Path) -> None:
     result = says("run", folder / "quick.scenario.yaml", "--devices", "12", "--json", "-", "-q")
     assert json.loads(result.stdout)["scenarios"][0]["devices"] == 12
+
+
+SPREAD = """
+scenario: One by one
+fleet: {devices: 30}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 10h, do: power_off, spread: 10h, on: all but device-7, id: cut}
+  - {at: 12h, do: undervolt, state: on, on: device-7}
+  - {at: 21h, do: end}
+expect:
+  - eventually: {is_undervolted: true}
+    for: device-7
+  - eventually: {api_heartbeat_state: offline}
+    for: all but device-7
+"""
+
+
+def test_a_spread_is_one_line_for_people_and_every_step_for_machines(tmp_path: Path) -> None:
+    file = tmp_path / "spread.scenario.yaml"
+    file.write_text(SPREAD)
+    told = says("explain", file)
+    (line,) = [line for line in told.stdout.splitlines() if "power off" in line]
+    assert "29 devices, one by one: power off" in line
+    assert re.search(r"10h \S+ \S+ … 19h \S+ \S+  29 devices", line), line
+    ran = says("run", file, "--report", tmp_path / "page", "--json", tmp_path / "run.json")
+    assert ran.exit_code == 0, ran.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.count("power off") == 2  # in the list, and at its mark
+    (whole,) = json.loads((tmp_path / "run.json").read_text())["scenarios"]
+    gone = {e["device"] for e in whole["timeline"] if e["to"] == "offline"}
+    assert len(gone) == 29
+
+
+def test_a_field_that_is_judged_is_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "spread.scenario.yaml"
+    file.write_text(SPREAD)
+    says("run", file, "--report", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "is undervolted<title>is_undervolted</title>" in page
+    assert "is frozen" not in page
 
 
 def test_list_and_explain_speak_of_the_library() -> None:

@@ -227,7 +227,7 @@ def test_fragments_come_first_and_the_file_wins(tmp_path: Path) -> None:
         (
             "  - {at: 5m, do: power_off}\n",
             "  - eventually: {overall_status: operational}\n    until: power_off\n",
-            "nothing is expected eventually after the last fault (power_off, line 4)",
+            "nothing is expected after the last fault (power_off, line 4)",
         ),
         (
             "",
@@ -244,6 +244,19 @@ def test_fragments_come_first_and_the_file_wins(tmp_path: Path) -> None:
 def test_what_is_odd_but_no_mistake_is_a_hint(timeline: str, expect: str, hint: str) -> None:
     hints = scenario(timeline, expect).hints
     assert any(hint in text for text in hints), hints
+
+
+@pytest.mark.parametrize(
+    ("window", "hinted"), [("from: cut + 20m", False), ("until: cut", True), ("from: 0s", False)]
+)
+def test_what_must_be_all_the_time_after_the_last_fault_says_how_it_settles(
+    window: str, hinted: bool
+) -> None:
+    made = scenario(
+        "  - {at: 5m, do: power_off, id: cut}\n",
+        f"  - {{always: {{is_active: true}}, {window}}}\n",
+    )
+    assert any("does the fleet settle?" in hint for hint in made.hints) is hinted
 
 
 def test_without_an_end_the_run_ends_with_its_last_step() -> None:

@@ -132,6 +132,16 @@ def test_a_peak_is_the_most_within_any_second(moments: list[int]) -> None:
     assert outcome(f"peak_heartbeats_per_second == {most}", found) is Outcome.PASS
 
 
+def test_a_peak_tells_its_moment() -> None:
+    """Of two seconds with as many, the first."""
+    moments = (1_000, 7_900, 8_200, 8_899, 8_900, 20_000, 20_100, 20_200)
+    found = counted(*(("requests", at_ms, "a", 1) for at_ms in moments))
+    detail = judge(expect("peak_requests_per_second < 2"), found).detail
+    assert detail == ("did not hold: peak_requests_per_second was 3 at 7.9s, 1 too many")
+    quiet = judge(expect("peak_heartbeats_per_second < 2"), found).detail
+    assert quiet == "held: peak_heartbeats_per_second was 0"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -67,6 +67,13 @@ def test_each_fleet_has_its_release_and_behaviour() -> None:
         ("50% of rest", ("shop",)),
         ("40%", ("canary-1", "canary-2")),
         ("0%", ()),
+        ("all but shop", ("canary-1", "canary-2", "canary-3", "depot")),
+        ("all but north but depot", ("canary-2", "canary-3")),
+        ("canary but north", ("canary-2", "canary-3")),
+        ("100% of canary but canary-2", ("canary-1", "canary-3")),
+        ("[canary, depot, but north]", ("canary-2", "canary-3", "depot")),
+        ("[but canary, but shop]", ("depot",)),
+        ("[canary but canary-1, north]", ("canary-1", "canary-2", "canary-3", "shop")),
     ],
 )
 def test_a_step_acts_on_the_devices_its_words_mean(on: str, devices: tuple[str, ...]) -> None:
@@ -78,6 +85,7 @@ def test_a_step_acts_on_the_devices_its_words_mean(on: str, devices: tuple[str, 
     [
         ("any", "any", ()),
         ("any of north", "any", ("canary-1", "shop")),
+        ("all but north", "all", ("canary-2", "canary-3", "depot")),
         ("none of canary", "none", ("canary-1", "canary-2", "canary-3")),
         ("80% of rest", "at_least", ("shop", "depot")),
         ("rest", "all", ("shop", "depot")),
@@ -93,6 +101,19 @@ def test_an_expectation_speaks_of_the_devices_its_words_mean(
 def test_an_unknown_word_is_told() -> None:
     assert "no device or group is called 'nroth' (did you mean 'north'?)" in refused(on="nroth")
     assert "no device or group is called 'nroth'" in refused(for_="any of nroth")
+
+
+def test_leaving_everybody_out_is_a_mistake() -> None:
+    """An expectation for nobody would be one for all."""
+    assert "'all but canary but rest' leaves no device" in refused(for_="all but canary but rest")
+    assert "leaves no device" in refused(on="[north, but north]")
+    assert "no device or group is called 'nroth'" in refused(on="all but nroth")
+
+
+def test_a_device_may_have_a_name_with_but_in_it() -> None:
+    fleet = "scenario: S\nfleet: {names: [all but one, one]}\n"
+    step = "timeline: [{at: 0s, do: power_on, on: all but one}]\n"
+    assert compile_text(fleet + step).steps[0].devices == ("all but one",)
 
 
 @pytest.mark.parametrize(
