@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.agent")
 CONNECT_S = 120.0
 """OpenVPN's default ``connect-timeout``."""
+NO_OTHER_TIMEOUT = aiohttp.ClientTimeout(total=None)
+"""Of the session: aiohttp's own default would give a try up after 30 s."""
 FIRST_PING_S = 1.0
 ANSWERS_KEPT = 32
 MESSAGE_MAX = 64 * 1024
@@ -58,7 +60,7 @@ class Cloudlink:
 
         Args:
             url: of the VPN service, ``https://vpn.example.com:443``.
-            session: for the WebSocket.
+            session: for the WebSocket, with ``NO_OTHER_TIMEOUT``.
             who: gives uuid and key; ``None`` while the device has none.
             end: makes a tunnel of the kind that is wanted.
             call: carries out a call of the supervisor API: method, path, body with ``apikey``; may

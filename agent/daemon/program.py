@@ -241,6 +241,8 @@ class Program:
     def _websockets(self, config: DeviceConfig, *, many: bool) -> aiohttp.ClientSession:
         """Connections that stay open must not use up the bound on those of requests."""
         if self._held is None:
+            from .cloudlink import NO_OTHER_TIMEOUT
+
             values = config.values
             connector = aiohttp.TCPConnector(
                 limit=0,
@@ -248,7 +250,7 @@ class Program:
                 use_dns_cache=many,
                 ttl_dns_cache=10,
             )
-            self._held = aiohttp.ClientSession(connector=connector)
+            self._held = aiohttp.ClientSession(connector=connector, timeout=NO_OTHER_TIMEOUT)
         return self._held
 
     async def _start_all(self) -> None:

@@ -117,13 +117,13 @@ class Unit:
         folder = options.run or state / "run"
         folder.mkdir(parents=True, exist_ok=True)
         from ..tunnel.kinds import device_end
-        from .cloudlink import Cloudlink
+        from .cloudlink import NO_OTHER_TIMEOUT, Cloudlink
 
         unit, clock_ms = cls(folder), options.clock_ms or wall_ms
         connector = aiohttp.TCPConnector(
             ssl=trust(values.apiEndpoint, values.root_ca), use_dns_cache=False
         )
-        unit._session = aiohttp.ClientSession(connector=connector)
+        unit._session = aiohttp.ClientSession(connector=connector, timeout=NO_OTHER_TIMEOUT)
         port = values.listenPort if options.port is None else options.port
         unit._cloudlink = Cloudlink(
             values.vpn_url,
