@@ -7,15 +7,15 @@ in the same order, and the times apart are told, and judged against a tolerance.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .durations import human
 from .mistakes import shown
 from .series import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
     from .history import History
 
@@ -33,31 +33,108 @@ _EMPTY = (None, False)
 """Before a device was ever heard of, a stored row and a model may say either."""
 
 
+class Stood(NamedTuple):
+    """A value of a field, for a while."""
+
+    since_ms: int
+    for_ms: int
+    value: Any
+
+
 class Difference(NamedTuple):
     """One field of one device, in both labs."""
 
     device: str
     field: str
-    model: list[tuple[int, Any]]
-    """Since when (ms), and the value."""
-    reality: list[tuple[int, Any]]
+    model: tuple[Stood, ...]
+    reality: tuple[Stood, ...]
+    apart_ms: int | None
+    """The largest difference in time of what came in both; ``None``: not the same came."""
 
     @property
     def same_values(self) -> bool:
         """The same values came in the same order."""
-        return [value for _, value in self.model] == [value for _, value in self.reality]
-
-    @property
-    def apart_ms(self) -> int:
-        """The largest difference in time, where the values are the same."""
-        pairs = zip(self.model, self.reality, strict=True)
-        return max(abs(mine - theirs) for (mine, _), (theirs, _) in pairs)
+        return self.apart_ms is not None
 
     def lines(self) -> Iterator[str]:
         """For people."""
         for name, values in (("model", self.model), ("reality", self.reality)):
-            steps = " → ".join(f"{shown(value)} at {human(at_ms)}" for at_ms, value in values)
+            steps = " → ".join(f"{shown(it.value)} at {human(it.since_ms)}" for it in values)
             yield f"    {name:8}{steps}"
+
+
+Verdict = Literal["same", "DIFFERS", "left out", "FAILED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A scenario in both labs."""
+
+    scenario: str
+    file: str
+    verdict: Verdict
+    words: str = ""
+    """Why it was left out, or failed."""
+    fields: int = 0
+    """Of all devices."""
+    apart_ms: int = 0
+    """The largest difference in time, where the same came."""
+    differences: tuple[Difference, ...] = ()
+    """Not the same came, or too far apart."""
+
+    @classmethod
+    def of(cls, name: str, file: str, found: Sequence[Difference], limit_ms: int) -> Comparison:
+        """The verdict over all fields; ``limit_ms``: how far apart a change may come."""
+        apart_ms = [d.apart_ms for d in found if d.apart_ms is not None]
+        wrong = [d for d in found if d.apart_ms is None or d.apart_ms > limit_ms]
+        return cls(
+            scenario=name,
+            file=file,
+            verdict="DIFFERS" if wrong else "same",
+            fields=len(found),
+            apart_ms=max(apart_ms, default=0),
+            differences=tuple(sorted(wrong, key=lambda d: d.same_values)),
+        )
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        head = f"{self.verdict:8}  {self.scenario}: "
+        if self.words:
+            yield head + self.words
+            return
+        same = self.fields - sum(not d.same_values for d in self.differences)
+        yield (
+            f"{head}{same} of {self.fields} fields have the same values,"
+            f" at most {human(self.apart_ms)} apart"
+        )
+        for difference in self.differences:
+            yield f"  {difference.device} {difference.field}"
+            yield from difference.lines()
+
+    def document(self) -> dict[str, Any]:
+        """For programs; times in seconds."""
+
+        def rows(values: tuple[Stood, ...]) -> list[dict[str, Any]]:
+            return [{"at": it.since_ms / 1_000, "value": it.value} for it in values]
+
+        return {
+            "name": self.scenario,
+            "file": self.file,
+            "verdict": self.verdict.lower(),
+            "words": self.words,
+            "fields": self.fields,
+            "apart": self.apart_ms / 1_000,
+            "differences": [
+                {
+                    "device": d.device,
+                    "field": d.field,
+                    "apart": None if d.apart_ms is None else d.apart_ms / 1_000,
+                    "model": rows(d.model),
+                    "reality": rows(d.reality),
+                }
+                for d in self.differences
+            ],
+        }
 
 
 def compare(model: History, reality: History, *, shortest_ms: int = 0) -> list[Difference]:
@@ -66,29 +143,73 @@ def compare(model: History, reality: History, *, shortest_ms: int = 0) -> list[D
     Args:
         model: of the virtual lab.
         reality: of another one.
-        shortest_ms: a value that stood for less is left out: a report may come too late to see it.
+        shortest_ms: a value that stood for less in the one lab need not have been seen in the
+            other: a report may come too late.
     """
     one, other = Index(model, FIELDS), Index(reality, FIELDS)
-    return [
-        Difference(
-            device,
-            field,
-            _folded(one, device, field, shortest_ms),
-            _folded(other, device, field, shortest_ms),
-        )
-        for device in one.names
-        for field in FIELDS
-    ]
+    found = []
+    for device in one.names:
+        for field in FIELDS:
+            mine, theirs = _stood(one, device, field), _stood(other, device, field)
+            apart_ms = _apart_ms(mine, theirs, shortest_ms)
+            found.append(Difference(device, field, mine, theirs, apart_ms))
+    return found
 
 
-def _folded(index: Index, device: str, field: str, shortest_ms: int) -> list[tuple[int, Any]]:
+def _stood(index: Index, device: str, field: str) -> tuple[Stood, ...]:
     series = index.of(device, field)
     ends = [*series.times[1:], index.end_ms]
-    found: list[tuple[int, Any]] = []
+    found: list[Stood] = []
     for begin_ms, end_ms, value in zip(series.times, ends, series.values, strict=True):
         value = None if value in _EMPTY else value  # noqa: PLW2901  # the same to a reader
-        if begin_ms and end_ms - begin_ms < shortest_ms:
-            continue
-        if not found or found[-1][1] != value:
-            found.append((begin_ms, value))
-    return found
+        if found and found[-1].value == value:
+            first = found.pop()
+            found.append(Stood(first.since_ms, end_ms - first.since_ms, value))
+        else:
+            found.append(Stood(begin_ms, end_ms - begin_ms, value))
+    return tuple(found)
+
+
+_Place = tuple[int, int, Any]
+"""How many values of each lab have been looked at, and which value stands in both."""
+_Cost = tuple[int, int, int]
+"""Values that only one lab showed, the sum of all times apart, the largest of them."""
+
+
+def _apart_ms(mine: Sequence[Stood], theirs: Sequence[Stood], shortest_ms: int) -> int | None:
+    """Hold two series against each other, in the way that leaves the least over.
+
+    A value is left over if it stood for less than ``shortest_ms``; what came after it is then left
+    over too where it only repeats what stood before.
+
+    Returns:
+        The largest difference in time; ``None`` where they are not the same.
+    """
+    if mine[0].value != theirs[0].value:
+        return None
+    # each place lies one or two values behind those it is reached from
+    behind: list[dict[_Place, _Cost]] = [{} for _ in range(len(mine) + len(theirs) + 2)]
+    behind[2] = {(1, 1, mine[0].value): (0, 0, 0)}
+
+    def offer(place: _Place, cost: _Cost) -> None:
+        level = behind[place[0] + place[1]]
+        level[place] = min(cost, level.get(place, cost))
+
+    for level in behind:
+        for (at, to, standing), (left, sum_ms, most_ms) in level.items():
+            one = mine[at] if at < len(mine) else None
+            other = theirs[to] if to < len(theirs) else None
+            if one is not None and other is not None and one.value == other.value:
+                apart = abs(one.since_ms - other.since_ms)
+                offer((at + 1, to + 1, one.value), (left, sum_ms + apart, max(most_ms, apart)))
+            for it, place in ((one, (at + 1, to, standing)), (other, (at, to + 1, standing))):
+                if it is not None and it.value == standing:
+                    offer(place, (left, sum_ms, most_ms))
+                elif it is not None and it.for_ms < shortest_ms:
+                    offer(place, (left + 1, sum_ms, most_ms))
+    ends = [
+        cost
+        for (at, to, _), cost in behind[len(mine) + len(theirs)].items()
+        if (at, to) == (len(mine), len(theirs))
+    ]
+    return min(ends)[2] if ends else None

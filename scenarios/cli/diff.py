@@ -1,24 +1,29 @@
-"""``fieldbeat diff``: the same scenario in the virtual lab and in the host lab."""
+"""``fieldbeat diff``: the same scenarios in the virtual lab and in the host lab."""
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..clock import SPEED_MAX
-from ..durations import human
-from ..errors import LabError
-from ..how import How
-from ..lab_diff import compare
+from ..lab_diff import Comparison
 from ..model import DEFAULT_SEED
 from ..running import require
-from .group import EXIT_FAILED
-from .inputs import TUNNEL, compile_all, files, selected
+from ..workers import Workers
+from .group import EXIT_FAILED, EXIT_LAB
+from .inputs import TUNNEL, compile_all, files, save, selected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..hostlab.both import Both
     from ..model import Scenario
+
+JOBS_MAX = 64
 
 
 @click.command()
@@ -41,6 +46,16 @@ if TYPE_CHECKING:
     help="How far apart a change may come.  [default: a poll interval with its jitter, and 2 real"
     " seconds for what programs take]",
 )
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, JOBS_MAX),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run N host labs at once, the longest scenarios first: they mostly wait.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write what was found.")
 @click.pass_context
 def diff(
     ctx: click.Context,
@@ -50,56 +65,55 @@ def diff(
     speed: float,
     tunnel: str,
     tolerance: float | None,
+    jobs: int,
+    json_file: str | None,
 ) -> None:
     """Run scenarios in the virtual lab and in the host lab, and compare what the cloud showed.
 
     Scenarios with verbs that the host lab cannot do are named and left out.  Exit status 1: some
-    status came in one lab and not in the other, or too far apart.
+    status came in one lab and not in the other, or too far apart; 3: a lab failed.
     """
     require("host")
     scenarios = selected(compile_all(files(paths), devices=None), expression)
+    from ..hostlab.both import Both
+    from ..hostlab.netns import needs
     from ..hostlab.unprivileged import enter
 
     enter(sys.argv[1:])
-    good = True
-    for scenario in scenarios:
-        good &= _one(scenario, seed, speed, tunnel, tolerance)
-    if not good:
+    needs()
+    both = Both(seed=seed, speed=speed, tunnel=tunnel, tolerance_s=tolerance)
+    results = []
+    for comparison in _compared(scenarios, both, jobs):
+        results.append(comparison)
+        for line in comparison.lines():
+            click.echo(line)
+        sys.stdout.flush()
+    verdicts = [comparison.verdict for comparison in results]
+    out = verdicts.count("left out")
+    click.echo(f"{verdicts.count('same')} of {len(results) - out} the same, {out} left out")
+    if json_file is not None:
+        document = {"speed": speed, "scenarios": [c.document() for c in results]}
+        save(Path(json_file), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    if "FAILED" in verdicts:
+        ctx.exit(EXIT_LAB)
+    if "DIFFERS" in verdicts:
         ctx.exit(EXIT_FAILED)
 
 
-def _one(
-    scenario: Scenario, seed: int | None, speed: float, tunnel: str, tolerance_s: float | None
-) -> bool:
-    from ..hostlab.lab import run_host
-    from ..hostlab.steps import refuse_what_cannot_be
-    from ..virtual import run_virtual
+def _compared(scenarios: Sequence[Scenario], both: Both, jobs: int) -> Iterator[Comparison]:
+    """Each as soon as it is there."""
+    doable = []
+    for scenario in scenarios:
+        left_out = both.left_out(scenario)
+        if left_out is None:
+            doable.append(scenario)
+        else:
+            yield left_out
+    if jobs > 1:
+        doable.sort(key=lambda scenario: -scenario.end_ms)
+    yield from Workers(both.compared, at_once=jobs, lost=_lost).done(doable)
 
-    used = seed if seed is not None else scenario.seed or DEFAULT_SEED
-    try:
-        refuse_what_cannot_be(scenario)
-    except LabError as error:
-        click.echo(f"left out  {scenario.name}: {error}")
-        return True
-    polls_ms = scenario.cloud.default_poll_interval_ms
-    slack_ms = polls_ms * scenario.cloud.poll_jitter_factor_percent // 100 + round(2_000 * speed)
-    limit_ms = slack_ms if tolerance_s is None else round(tolerance_s * 1_000)
-    # what stands for less is a matter of luck: programs and the kernel's second try to connect
-    # take a second or two of real time
-    shortest_ms = 0 if speed == 1 else round(2_000 * speed)
-    model = run_virtual(scenario, seed=used)
-    reality = run_host(scenario, How(speed=speed, tunnel=tunnel), seed=used)
-    found = compare(model, reality, shortest_ms=shortest_ms)
-    wrong = [d for d in found if not d.same_values]
-    late = [d for d in found if d.same_values and d.apart_ms > limit_ms]
-    farthest_ms = max((d.apart_ms for d in found if d.same_values), default=0)
-    word = "same" if not wrong and not late else "DIFFERS"
-    click.echo(
-        f"{word:8}  {scenario.name}: {len(found) - len(wrong)} of {len(found)} fields have the same"
-        f" values, at most {human(farthest_ms)} apart"
-    )
-    for difference in (*wrong, *late):
-        click.echo(f"  {difference.device} {difference.field}")
-        for line in difference.lines():
-            click.echo(line)
-    return not wrong and not late
+
+def _lost(scenario: Scenario, words: str) -> Comparison:
+    name, file = scenario.name, scenario.file.as_posix()
+    return Comparison(scenario=name, file=file, verdict="FAILED", words=words)
