@@ -10,11 +10,13 @@ import asyncio
 import os
 import selectors
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from . import connecting
 from .errors import LabError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
 EPOCH = "FIELDBEAT_EPOCH"
@@ -86,3 +88,11 @@ class FastLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """The loop's clock, seconds."""
         return super().time() * self._speed
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect; TCP's tries are made by this loop's clock."""
+        via = super().sock_connect
+        if self._speed < connecting.SPEED_MIN or not connecting.can_try(sock):
+            await via(sock, address)
+        else:
+            await connecting.connect(sock, address, via, speed=self._speed)

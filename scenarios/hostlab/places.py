@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..simulation.links import RETRANSMIT_MIN_MS
+
 API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT = 8080, 8443, 5000, 53
 CLOUD_NET = 16
 SITES_MAX = 200
@@ -34,6 +36,18 @@ class Site(NamedTuple):
     number: int
     device: str
     router: str
+    speed: float = 1.0
+    """How much faster than real time the run is."""
+
+    @property
+    def tcp(self) -> str:
+        """Words of a route: how soon TCP sends again what was not acknowledged.
+
+        Linux waits 200 ms at least, whatever a lab's clock says.
+        """
+        if self.speed <= 1:
+            return ""
+        return f" rto_min {max(1, round(RETRANSMIT_MIN_MS / self.speed))}ms"
 
     @property
     def address(self) -> str:

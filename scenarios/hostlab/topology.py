@@ -27,7 +27,12 @@ def make_cloud(names: Names) -> str:
 
 
 def make_site(
-    names: Names, cloud: str, number: int, cable: Callable[[Site], None] | None = None
+    names: Names,
+    cloud: str,
+    number: int,
+    cable: Callable[[Site], None] | None = None,
+    *,
+    speed: float = 1.0,
 ) -> Site:
     """A device's namespace behind a router's, in front of the cloud's.
 
@@ -36,8 +41,9 @@ def make_site(
         cloud: the cloud's namespace.
         number: from 1.
         cable: makes ``eth0`` and ``lan0``; without it they are a pair of the kernel's.
+        speed: how much faster than real time the run is.
     """
-    site = Site(number, names.make(f"d{number}"), names.make(f"r{number}"))
+    site = Site(number, names.make(f"d{number}"), names.make(f"r{number}"), speed)
     if cable is None:
         run(
             *("ip", "-n", site.router, "link", "add", "lan0", "type", "veth"),
@@ -66,7 +72,7 @@ def make_site(
             f"link set site{number} master net0",
             f"link set site{number} up",
             f"addr add {site.resolver}/{CLOUD_NET} dev net0",
-            f"route add 10.201.{number}.0/24 via {site.outside} {_FROM_VPN}",
+            f"route add 10.201.{number}.0/24 via {site.outside} {_FROM_VPN}{site.tcp}",
         ],
         inside=cloud,
     )
@@ -75,7 +81,10 @@ def make_site(
 
 def plug(site: Site) -> None:
     """The device's cable goes in."""
-    batch(["link set eth0 up", f"route replace default via {site.gateway}"], inside=site.device)
+    batch(
+        ["link set eth0 up", f"route replace default via {site.gateway}{site.tcp}"],
+        inside=site.device,
+    )
 
 
 def unplug(site: Site) -> None:
@@ -87,6 +96,6 @@ def readdress(site: Site, cloud: str, address: str) -> None:
     """The device's only address is another one; site and cloud find the way to it."""
     batch(["addr flush dev eth0", f"addr add {address}/32 dev eth0"], inside=site.device)
     batch([f"route replace {address}/32 dev lan0"], inside=site.router)
-    batch([f"route replace {address}/32 via {site.outside} {_FROM_VPN}"], inside=cloud)
-    way = f"route replace default via {site.gateway} dev eth0 onlink"
+    batch([f"route replace {address}/32 via {site.outside} {_FROM_VPN}{site.tcp}"], inside=cloud)
+    way = f"route replace default via {site.gateway} dev eth0 onlink{site.tcp}"
     batch([way], inside=site.device)

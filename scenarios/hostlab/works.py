@@ -67,7 +67,7 @@ class Works:
         def cable(site: Site) -> None:
             self.wire = Wire(site, seed=seed, name=name, speed=speed)
 
-        self.site = make_site(names, cloud, number, cable if bad else None)
+        self.site = make_site(names, cloud, number, cable if bad else None, speed=speed)
         self.address = self.site.address
         """The device's now."""
         self._cloud, self._tables, self._speed = cloud, 0, speed

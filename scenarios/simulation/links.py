@@ -19,6 +19,8 @@ CHANNELS: tuple[Channel, ...] = ("vpn", "api", "dns", "registry", "ntp")
 
 SYN_INSTANTS_MS = (0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000)
 """When Linux tries a TCP connection again: 1 s, doubling (``tcp_syn_retries`` = 6)."""
+CONNECT_GIVEN_UP_MS = 127_000
+"""As long after the last of them as twice the time before it (RFC 6298, 5.5)."""
 HELD_BY_PORTAL: frozenset[Channel] = frozenset(("vpn", "registry", "ntp"))
 """What a captive portal holds back until somebody has logged in; HTTP it answers itself, and the
 name server is its own."""
