@@ -84,10 +84,9 @@ class Device:
         self.logs: Logs | None = None
         """The log stream to the cloud; put one here before ``start``."""
         self.leaves_services = False  # at its end they go on, as of an engine of its own
-        self.done = asyncio.Event()
-        """The board was shut down."""
-        self.talked = asyncio.Event()
-        """A poll and a report have succeeded."""
+        self.done = asyncio.Event()  # the board was shut down
+        self.talked = asyncio.Event()  # a poll and a report have succeeded
+        self.boot_s = 0.0  # how long the board takes to boot
         self.failed = 0
         """How often the supervisor had to be started again."""
         self._disk = disk
@@ -339,6 +338,7 @@ class Device:
         self._set_vpn(enabled=False)
         await self._engine.stop_all()
         self._volatile.forget()
+        await asyncio.sleep(self.boot_s)
         self._begin(cold_boot=True)
         self._set_vpn(enabled=True)
 

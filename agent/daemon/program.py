@@ -68,6 +68,8 @@ class Options:
     """Of cloudlink: inprocess, userspace, kernel or off."""
     part: Literal["all", "supervisor", "cloudlink"] = "all"
     """``supervisor``: cloudlink is another process, and services outlive this one."""
+    boot: float = 0.0
+    """How long a board takes from a reboot to its supervisor."""
     plain: tuple[str, ...] = ()
     """Registries without TLS."""
     clock_ms: Callable[[], int] | None = None
@@ -142,6 +144,7 @@ class Program:
             addresses=sensors.network,
             clock_ms=options.clock_ms or wall_ms,
         )
+        device.boot_s = options.boot
         self.api = SupervisorApi(
             device,
             endpoint=config.values.apiEndpoint,

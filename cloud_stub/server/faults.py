@@ -46,7 +46,27 @@ class Faults(BaseModel):
     api: list[ApiFault] = []
     registry: list[ApiFault] = []
     """Of images and of the tokens for them, not of the API."""
+    registry_rate: Annotated[int, Field(ge=1)] | None = None
+    """Bytes per second of images to each address, whatever it pulls at once."""
     vpn_server: Literal["up", "down"] = "up"
+
+
+class Pace:
+    """Lets images flow at a rate."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, float] = {}
+        """Address → when what it was sent last has all arrived."""
+
+    async def keep(self, address: str, size: int, rate: int) -> None:
+        """Wait until so many bytes more have flowed to an address."""
+        now_s = asyncio.get_running_loop().time()
+        for known, free_s in list(self.waiting.items()):
+            if free_s <= now_s:
+                del self.waiting[known]
+        until_s = max(now_s, self.waiting.get(address, now_s)) + size / rate
+        self.waiting[address] = until_s
+        await asyncio.sleep(until_s - now_s)
 
 
 class Injector:
@@ -54,6 +74,7 @@ class Injector:
 
     def __init__(self) -> None:
         self.faults = Faults()
+        self.pace = Pace()
         self._changed = asyncio.Event()
         """Set when the faults of now are replaced."""
         self._draws = random.Random(0)

@@ -180,7 +180,11 @@ class RegistryApi:
         response.content_length = size - begin
         await response.prepare(request)
         if request.method != "HEAD":
+            injector = self._server.injector
             for block in _layer(name, size, begin):
+                rate = injector.faults.registry_rate
+                if rate is not None:
+                    await injector.pace.keep(request.remote or "", len(block), rate)
                 await response.write(block)
         await response.write_eof()
         return response

@@ -90,6 +90,14 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
 @click.option("--once", is_flag=True, help="End after one poll and one report; 1 if they fail.")
 @click.option("--dry-run", is_flag=True, help="Print the first requests; send and store nothing.")
 @click.option(
+    "--boot-time",
+    type=click.FloatRange(0, 86_400),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="From a reboot that somebody asks for to its supervisor.",
+)
+@click.option(
     "--insecure-registry",
     multiple=True,
     metavar="HOST[:PORT]",
@@ -111,6 +119,7 @@ def agent(
     seed: int,
     once: bool,
     dry_run: bool,
+    boot_time: float,
     insecure_registry: tuple[str, ...],
     speed: float,
     log: Literal["text", "json"],
@@ -146,6 +155,7 @@ def agent(
         fleet=fleet,
         seed=seed,
         show=click.echo if dry_run else None,
+        boot=boot_time,
         plain=insecure_registry,
         clock_ms=None if speed == 1 else clock.now_ms,
         speed=speed,

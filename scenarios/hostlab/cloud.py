@@ -59,7 +59,7 @@ class CloudProcess:
         self._process: asyncio.subprocess.Process | None = None
         place = PLACES["api"]
         self.url = f"http://{place.host}:{place.port}"
-        self.faults: dict[str, list[dict[str, Any]]] = {}
+        self.faults: dict[str, Any] = {}
         """Of the API and the registry, as the cloud has been told."""
         self.session = aiohttp.ClientSession(
             # a cloud whose clock is fast closes idle connections early: none is used twice
@@ -149,6 +149,11 @@ class CloudProcess:
             fault["retry_after"] = -(-action.retry_after_ms // 1_000)
         well = action.state == "up" and not action.latency_ms
         self.faults[part] = [] if well else [fault]
+        await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
+
+    async def registry_rate(self, bytes_per_second: int) -> None:
+        """Let images flow to each device at a rate."""
+        self.faults["registry_rate"] = bytes_per_second
         await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:

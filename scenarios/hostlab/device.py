@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .works import Works
 
 STOP_S = 20.0
+START_S = 0.5
+"""Real seconds that a program takes to start: a part of a board's boot."""
 SERVICES_S, SERVICES_TRIES = 0.05, 40
 """Between two looks whether services have stopped, and how many looks."""
 IN_ITS_OWN_WORLD = """
@@ -56,6 +58,7 @@ class LabDevice:
         *,
         split: bool,
         card: bool,
+        boot_ms: int,
     ) -> None:
         """Nothing runs before ``power_on``.
 
@@ -67,6 +70,7 @@ class LabDevice:
             fleet: of the cloud.
             split: supervisor and cloudlink are two processes, as on a board.
             card: its disk must be able to be full.
+            boot_ms: from power to supervisor, of the run's time.
         """
         self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
         self.uuid: str | None = None
@@ -74,6 +78,9 @@ class LabDevice:
         self.split = split
         self.card: Card | None = None
         self._wants_card = card
+        self._boot_ms = boot_ms
+        self._booting: asyncio.Task[None] | None = None
+        self._cut = asyncio.Event()
         self._programs: dict[str, asyncio.subprocess.Process] = {}
         self._config = folder / "config.json"
         # what is not on its disk must not fill it
@@ -159,16 +166,34 @@ class LabDevice:
     # --- power -----------------------------------------------------------------------------------
 
     async def power_on(self) -> None:
-        """Power comes: the agent starts, and cloudlink where it is a program of its own."""
-        if self._programs:
+        """Power comes: the board boots; the agent starts, and cloudlink where it is a program of
+        its own."""
+        if self._programs or self._booting is not None:
             return
         if self.works.plugged:
             self.works.plug()
+        self._cut = asyncio.Event()
+        self._booting = asyncio.get_running_loop().create_task(self._boot(self._cut))
+
+    async def _boot(self, cut: asyncio.Event) -> None:
+        wait_s = max(0.0, self._boot_ms / 1_000 / self._cloud.clock.speed - START_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await cut.wait()
+                return
         if self.split:
             await self._start("cloudlink")
             await self._start("supervisor")
         else:
             await self._start("all")
+        self._booting = None
+
+    async def _not_booting(self) -> None:
+        """A board that boots does so no more."""
+        task, self._booting = self._booting, None
+        if task is not None:
+            self._cut.set()  # what has begun to start is there to be killed
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _start(self, part: str) -> None:
         clock, folder = self._cloud.clock, self.folder
@@ -182,6 +207,7 @@ class LabDevice:
                 *("--state", str(folder / "state"), "--run", str(self._run)),
                 *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
                 *("--tunnel", self._cloud.tunnel, "--part", part),
+                *("--boot-time", str(self._boot_ms / 1_000)),
                 *("--insecure-registry", f"{NAMES['registry']}:{PLACES['registry'].port}"),
                 stdout=log,
                 stderr=log,
@@ -191,6 +217,7 @@ class LabDevice:
     async def power_off(self) -> None:
         """Cut the power: not one packet gets out, everything dies, the memory is gone."""
         unplug(self.site)
+        await self._not_booting()
         await self._killed()
         self._forget()
 
@@ -202,6 +229,7 @@ class LabDevice:
 
     async def stop(self) -> None:
         """Ask everything to stop; what does not is killed."""
+        await self._not_booting()
         for part in list(self._programs):
             await self._end(part)
         signal_all(self.site.device, signal.SIGTERM)

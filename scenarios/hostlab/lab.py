@@ -26,6 +26,7 @@ from .netns import Names, needs, own_prefix, sweep
 from .places import SITES_MAX
 from .steps import carry_out, refuse_what_cannot_be
 from .topology import make_cloud
+from .wire import can_have_wires
 from .works import Works
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..how import How
     from ..model import Scenario
 
+FELT_MS = 1.0
+"""Less latency than so much of real time is lost in what the programs themselves take."""
 SETTLE_MS = 1_500
 """After the end: batches of the VPN service that were under way, and the store's last commit."""
 
@@ -105,6 +108,7 @@ class HostWorld:
         await self.fleet.release(scenario.releases[first.fleet])
         bad, split = _met_by(scenario, verbs.Impair), _met_by(scenario, verbs.Supervisor)
         full = _met_by(scenario, verbs.Disk)
+        felt = scenario.links.latency_ms / self.clock.speed >= FELT_MS and not can_have_wires()
         for number, spec in enumerate(scenario.devices, 1):
             works = Works(
                 self._names,
@@ -113,7 +117,8 @@ class HostWorld:
                 name=spec.name,
                 seed=self.seed,
                 speed=self.clock.speed,
-                bad=spec.name in bad,
+                bad=spec.name in bad or felt,
+                latency_ms=scenario.links.latency_ms if felt else 0,
             )
             device = LabDevice(
                 spec,
@@ -123,6 +128,7 @@ class HostWorld:
                 self.fleet,
                 split=spec.name in split,
                 card=spec.name in full,
+                boot_ms=scenario.links.boot_ms,
             )
             self.devices[spec.name] = device
             await works.start()
@@ -132,6 +138,7 @@ class HostWorld:
                 path = f"/fieldbeat/v1/devices/{device.uuid}"
                 self._initial[spec.name] = await self.cloud.must("GET", path)
         await asyncio.gather(*(device.works.reachable() for device in self.devices.values()))
+        await self.cloud.registry_rate(scenario.links.registry_bytes_per_second)
 
     async def _timeline(self) -> None:
         scenario = self.scenario

@@ -44,6 +44,7 @@ class Works:
         seed: int,
         speed: float,
         bad: bool,
+        latency_ms: int = 0,
     ) -> None:
         """Make namespaces and cables.
 
@@ -55,17 +56,22 @@ class Works:
             seed: of the run.
             speed: how much faster than real time the run is.
             bad: its cable must be able to be bad.
+            latency_ms: of the cable when it is good, one way.
 
         Raises:
             LabError: something cannot be made.
         """
         self.wire: Wire | None = None
+        self._latency_ms = latency_ms
+        self._quality = CLEAR
+        """As the scenario says, beside its usual latency."""
         self.plugged = True
         self._blocked: dict[str, list[str]] = {}
         """Place → tables that stand in its way."""
 
         def cable(site: Site) -> None:
             self.wire = Wire(site, seed=seed, name=name, speed=speed)
+            self._set(self.wire)
 
         self.site = make_site(names, cloud, number, cable if bad else None, speed=speed)
         self.address = self.site.address
@@ -134,7 +140,7 @@ class Works:
     def impair(self, action: verbs.Impair) -> None:
         """The quality of the link; what is not named stays as it was."""
         assert self.wire is not None
-        quality = CLEAR if action.clear else self.wire.quality
+        quality = CLEAR if action.clear else self._quality
         given: dict[str, Any] = {
             "latency_ms": action.latency_ms,
             "jitter_ms": action.jitter_ms,
@@ -143,8 +149,14 @@ class Works:
             "mtu": action.mtu,
             "nat_timeout_ms": action.nat_timeout_ms,
         }
-        changed = replace(quality, **{n: value for n, value in given.items() if value is not None})
-        self.wire.change(CLEAR if changed == CLEAR else changed)
+        given = {name: value for name, value in given.items() if value is not None}
+        self._quality = replace(quality, **given)
+        self._set(self.wire)
+
+    def _set(self, wire: Wire) -> None:
+        latency_ms = self._latency_ms + self._quality.latency_ms
+        quality = replace(self._quality, latency_ms=latency_ms)
+        wire.change(CLEAR if quality == CLEAR else quality)
 
     def readdress(self, address: str) -> None:
         """The site's DHCP server gives the device another address."""
