@@ -7,6 +7,7 @@ images are whole.  A download that was cut goes on at the byte it had reached.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import ipaddress
 import json
@@ -228,16 +229,23 @@ class Images:
                 at, check = 0, hashlib.sha256()
             more(at)
             point("part")
-            with part.open("r+b" if at else "wb") as out:
-                out.seek(at)
-                out.truncate()
-                async for block in answer.content.iter_chunked(_CHUNK):
-                    out.write(block)
-                    check.update(block)
-                    more(len(block))
-                point("part written")
-                out.flush()
-                os.fsync(out.fileno())
+            try:
+                with part.open("r+b" if at else "wb") as out:
+                    out.seek(at)
+                    out.truncate()
+                    async for block in answer.content.iter_chunked(_CHUNK):
+                        out.write(block)
+                        check.update(block)
+                        more(len(block))
+                    point("part written")
+                    out.flush()
+                    os.fsync(out.fileno())
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    # the supervisor's own few bytes must still find room, as beside an engine
+                    # that deletes what it could not unpack
+                    part.unlink(missing_ok=True)
+                raise
         if check.hexdigest() != name:
             part.unlink(missing_ok=True)
             raise PullError(f"what came for {digest} is something else")

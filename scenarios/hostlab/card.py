@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SIZE = 1024**3
 """Bytes at most; memory is taken by what is written."""
+LEFT = 64 * 1024
+"""Bytes that a full card has left: not for an image, but for what a supervisor writes down."""
 TRIES, AGAIN_S = 50, 0.1
 """A file system with a file open for writing does not become read-only."""
 
@@ -34,7 +36,7 @@ class Card:
         run("mount", "-t", "tmpfs", "-o", options, "fieldbeat", str(folder))
 
     async def change(self, state: str) -> None:
-        """``full``: not another byte fits; ``read_only``: nothing is written; ``ok``: as before.
+        """``full``: no image fits any more; ``read_only``: nothing is written; ``ok``: as before.
 
         Raises:
             LabError: the kernel refuses, as while a file is being written.
@@ -42,7 +44,7 @@ class Card:
         found = os.statvfs(self.folder)
         used = max(1, (found.f_blocks - found.f_bfree) * found.f_frsize)
         way = "ro" if state == "read_only" else "rw"
-        size = used if state == "full" else SIZE
+        size = used + LEFT if state == "full" else SIZE
         for left in reversed(range(TRIES)):
             try:
                 run("mount", "-o", f"remount,{way},size={size}", str(self.folder))

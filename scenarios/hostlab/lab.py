@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from ..how import How
-    from ..model import Scenario
+    from ..model import Scenario, Step
 
+VPN = "vpn1"
+"""The one VPN service instance."""
 FELT_MS = 1.0
 """Less latency than so much of real time is lost in what the programs themselves take."""
 SETTLE_MS = 1_500
@@ -210,8 +212,11 @@ def _ms(text: str) -> int:
 
 def _met_by(scenario: Scenario, verb: type[verbs.Verb]) -> set[str]:
     """Names of the devices that a verb is done to."""
-    steps = (step for step in scenario.steps if isinstance(step.action, verb))
-    return {name for step in steps for name in step.devices}
+    return {name for step in _steps_of(scenario, verb) for name in step.devices}
+
+
+def _steps_of(scenario: Scenario, verb: type[verbs.Verb]) -> list[Step]:
+    return [step for step in scenario.steps if isinstance(step.action, verb)]
 
 
 def _releases(scenario: Scenario) -> list[Any]:
@@ -227,6 +232,10 @@ def check_host(scenario: Scenario) -> None:
     refuse_what_cannot_be(scenario)
     if len({device.fleet for device in scenario.devices}) > 1:
         raise LabError("the host lab has one fleet")
+    for step in _steps_of(scenario, verbs.VpnServer):
+        name = getattr(step.action, "name", None)
+        if name not in (None, VPN):
+            raise LabError(f"the host lab has one VPN server, {VPN}, and none of the name {name}")
     if len(scenario.devices) > SITES_MAX:
         raise LabError(f"the host lab has {SITES_MAX} sites, not {len(scenario.devices)}")
     needs()

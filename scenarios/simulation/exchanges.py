@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .agenda import Agenda
     from .cloudside import CloudSide, Failure
 
+ETHERNET_MTU = 1_500
+HEADERS_BYTES = 20 + 20 + 12
+"""IPv4, TCP, and TCP's timestamps."""
 PORTAL_PAGE = "<html><head><title>Sign in to the network</title></head></html>"
 
 
@@ -114,7 +117,7 @@ class Exchanges:
             self._agenda.after(self._trip_ms(endpoint), self._return, exchange, page, 0)
         elif not endpoint.trusts_certificates:
             self._agenda.after(2 * self._trip_ms(endpoint), self._fail, exchange, "tls")
-        elif self._too_large(link, exchange.request.body):
+        elif _too_large(link, _request_bytes(exchange.request)):
             self._time_out(exchange)
         else:
             self._agenda.after(self._trip_ms(endpoint), self._arrive, exchange, 0)
@@ -163,7 +166,7 @@ class Exchanges:
             self._fail(exchange, "timeout")
         elif endpoint.link.fate("api", outward=False) is not Fate.PASS:
             self._retransmit(exchange, self._return, tries, response)
-        elif self._too_large(endpoint.link, response.body):
+        elif _too_large(endpoint.link, _response_bytes(response)):
             self._time_out(exchange)
         else:
             self._count("bytes_received", exchange, _response_bytes(response))
@@ -214,12 +217,10 @@ class Exchanges:
                 wait *= 2
         return delay
 
-    @staticmethod
-    def _too_large(link: Link, body: object) -> bool:
-        """A black hole swallows full-size packets; what fits one small packet passes."""
-        if link.mtu is None or body is None:
-            return False
-        return len(json.dumps(body)) + 300 > link.mtu
+
+def _too_large(link: Link, message_bytes: int) -> bool:
+    """A black hole swallows full-size packets; what fits one small packet passes."""
+    return link.mtu is not None and min(message_bytes + HEADERS_BYTES, ETHERNET_MTU) > link.mtu
 
 
 def _request_bytes(request: SendRequest) -> int:

@@ -138,8 +138,8 @@ class Disk(Verb):
 
     do: Literal["disk"] = "disk"
     state: Literal["full", "read_only", "forgets", "ok"] | None = None
-    """``full`` and ``read_only``: nothing can be written; ``forgets``: what is written from now on
-    is gone when the power is."""
+    """``full``: no image fits, what the supervisor notes does; ``read_only``: nothing can be
+    written; ``forgets``: what is written from now on is gone when the power is."""
     wear: Share | None = None
     """Share of the card's life used up."""
 

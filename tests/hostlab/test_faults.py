@@ -130,7 +130,7 @@ timeline:
   - {at: 0s, do: power_on}
   - {at: 5m, do: disk, state: read_only, id: stuck}
   - {at: 6m, do: release, commit: r2, services: {main: {size: 1 MB}}, id: released}
-  - {at: 9m, do: disk, state: full}
+  - {at: 9m, do: disk, state: full, id: filled}
   - {at: 12m, do: disk, state: ok, id: well}
   - {at: 20m, do: end}
 expect:
@@ -140,6 +140,9 @@ expect:
   - always: {running_release: r1}
     from: released
     until: well
+  - eventually: {running_release: r1, update_status: downloading}
+    after: filled
+    within: 2m
   - eventually: {running_release: r2, update_status: done}
     after: well
     within: 8m

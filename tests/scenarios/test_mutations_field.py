@@ -15,7 +15,7 @@ from cloud_stub import observe as observed
 from cloud_stub.vpn_server import VpnServer
 from scenarios.board import Board
 from scenarios.pulls import Pulls, Registry
-from scenarios.simulation import machines
+from scenarios.simulation import exchanges, machines
 from scenarios.simulation.conditions import Conditions
 from scenarios.simulation.exchanges import Exchanges
 from scenarios.simulation.links import Link
@@ -207,7 +207,7 @@ FIELD: list[tuple[str, str, Patch]] = [
     (
         "mtu-black-hole",
         "large answers vanish",
-        without(Exchanges, "_too_large", lambda *_: False),
+        without(exchanges, "_too_large", lambda *_: False),
     ),
     (
         "flaky-lte",
