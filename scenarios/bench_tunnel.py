@@ -21,7 +21,7 @@ from agent.tunnel.noise import Identity, Remote
 from agent.tunnel.udp import UdpEndpoint, bound, wall_ms
 from agent.tunnel.userspace import UserspaceInterface
 
-from .bench_block import bench_block
+from .bench_block import SPEED, bench_block
 from .bench_cloud import rss_mb
 
 if TYPE_CHECKING:
@@ -213,8 +213,13 @@ async def _go(devices: int) -> str:
     return _line("one wireguard-go", devices, up_s, idle, words)
 
 
-def bench_tunnel(devices: int = 1_000) -> list[str]:
-    """Lines of the report for ``fieldbeat bench tunnel``."""
+def bench_tunnel(devices: int = 1_000, speed: float = SPEED) -> list[str]:
+    """Lines of the report for ``fieldbeat bench tunnel``.
+
+    Args:
+        devices: of the crowd.
+        speed: of the host lab that a block is measured in.
+    """
     floor = _floor()
     initiator, responder = _rates()
     lines = [
@@ -225,4 +230,4 @@ def bench_tunnel(devices: int = 1_000) -> list[str]:
     ]
     lines.append(asyncio.run(_own(devices)))
     lines.append(asyncio.run(_go(devices)))
-    return lines + bench_block()
+    return lines + bench_block(speed)

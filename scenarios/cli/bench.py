@@ -22,13 +22,21 @@ from ..errors import LabError
     show_default=True,
     help="Devices of the measurement of memory (cloud).",
 )
-def bench(what: str, devices: int, seconds: float | None, crowd: int) -> None:
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=1, max=100),
+    default=5,
+    show_default=True,
+    help="Of the host lab in which a block is measured (tunnel).",
+)
+def bench(what: str, devices: int, seconds: float | None, crowd: int, speed: float) -> None:
     """Measure, with a floor taken in the same run.
 
     virtual: the virtual lab beside a bare heap of timers and SimPy, in one process.  cloud: the
     server, asked by another process over 32 connections, beside a bare aiohttp handler.  agent: one
     agent, and a fleet in one process, against a stub in another.  tunnel: WireGuard handshakes
-    beside the operations they are made of, and a crowd of devices.
+    beside the operations they are made of, a crowd of devices, and how long a blocked tunnel takes
+    to be noticed and to come back, by each kind of tunnel beside the model.
     """
     if what == "virtual":
         from ..bench import bench_virtual
@@ -46,7 +54,7 @@ def bench(what: str, devices: int, seconds: float | None, crowd: int) -> None:
         if what == "cloud":
             lines = bench_cloud(devices, seconds or 5.0, crowd)
         elif what == "tunnel":
-            lines = bench_tunnel(devices)
+            lines = bench_tunnel(devices, speed)
         else:
             lines = bench_agent(devices, seconds or 60.0)
     for line in lines:

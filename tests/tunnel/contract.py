@@ -1,25 +1,34 @@
 """What every kind of tunnel promises, played by two programs: a server's end and a device's.
 
 ``python -m tests.tunnel.contract server|device KIND FOLDER HOST``.  They meet in files of a
-folder, so that each may be in a network namespace of its own.  Each prints ``kept`` and exits with
-status 0, or says which promise was broken.
+folder, so that each may be in a network namespace of its own, joined by a wire.  Each prints
+``kept`` and exits with status 0, or says which promise was broken.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.tunnel import channel
 from agent.tunnel.kinds import device_end, server_end
 from agent.tunnel.plan import Plan, as_text, key_of, read_plan
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 WAIT_S = 60.0
 PSK = bytes(range(32))
+BLOCK_S = 20
+"""Longer than the 15 s after which WireGuard begins anew where data stays unanswered."""
+NOBODY = "02:00:00:00:00:01"
 ADDRESS, NETWORK = "10.64.0.2", "10.64.0.1/16"
 
 
@@ -74,6 +83,15 @@ async def serve(kind: str, folder: Path, host: str) -> None:
         count = (await end.received()).get(public, 0)
         if count < 148:
             raise BrokenError(f"it counted {count} bytes of a client that shook hands")
+        await _hear(folder, "blocked")
+        before = (await end.received()).get(public, 0)
+        await _hear(folder, "silent")
+        if (await end.received()).get(public, 0) != before:
+            raise BrokenError("it counted bytes that nobody can have sent")
+        _say(folder, "counted", True)
+        await _hear(folder, "heard")
+        if (await end.received()).get(public, 0) <= before:
+            raise BrokenError("it counted nothing of a client that is heard again")
         await end.remove(public)
         _say(folder, "removed", True)
         await _hear(folder, "unanswered")
@@ -94,6 +112,19 @@ async def connect(kind: str, folder: Path, host: str) -> None:
         if not await _pinged(end, got, 30):
             raise BrokenError("no ping was answered")
         _say(folder, "answered", True)
+        with _blocked(host):
+            await asyncio.sleep(0.5)  # what was on its way arrives
+            _say(folder, "blocked", True)
+            got.clear()
+            if await _pinged(end, got, BLOCK_S):
+                raise BrokenError("a ping was answered through a wire that carries nothing")
+            _say(folder, "silent", True)
+            await _hear(folder, "counted")
+        began_s = time.monotonic()
+        if not await _pinged(end, got, 30):
+            raise BrokenError("the tunnel stays silent though its way is open again")
+        print(f"after {BLOCK_S} s without a way heard again in {time.monotonic() - began_s:.1f} s")
+        _say(folder, "heard", True)
         await _hear(folder, "removed")
         got.clear()
         if await _pinged(end, got, 3):
@@ -101,6 +132,23 @@ async def connect(kind: str, folder: Path, host: str) -> None:
         _say(folder, "unanswered", True)
     finally:
         await end.close()
+
+
+@contextlib.contextmanager
+def _blocked(host: str) -> Iterator[None]:
+    """What we send is lost on the wire, and nobody is told: it goes to a card that is not there."""
+    wire = re.search(r"\bdev (\S+)", _ip("route", "get", host))
+    if wire is None:
+        raise BrokenError(f"there is no wire to {host}")
+    _ip("neigh", "replace", host, "lladdr", NOBODY, "dev", wire[1], "nud", "permanent")
+    try:
+        yield
+    finally:
+        _ip("neigh", "del", host, "dev", wire[1])
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 
 async def _pinged(end: Any, got: list[bytes], tries: int) -> bool:
