@@ -38,6 +38,7 @@ class Device:
         "client",
         "client_armed_ms",
         "clock_off_ms",
+        "connections",
         "draws",
         "key",
         "life",
@@ -51,7 +52,6 @@ class Device:
         "sampled",
         "session",
         "spec",
-        "tunnels_opened",
         "undervolted",
         "uuid",
     )
@@ -74,7 +74,7 @@ class Device:
         self.client: client.CloudlinkClient | None = None
         self.session: Session | None = None
         self.attempt: int | None = None
-        self.tunnels_opened = 0
+        self.connections = 0
         self.draws = Stream(seed, spec.name, "supervisor")
         self._link_draws: Stream | None = None
         self.row: Any = None

@@ -84,17 +84,22 @@ class Tunnels:
                 self._agenda.after(wait, self._failed, device, life, attempt, "timeout")
         else:
             assert host is not None
+            device.connections += 1
             session = Session(self.hosts.next_number(), device, host, attempt)
             # TCP and TLS before the server sees who it is
             wait = 3 * self._trip_ms(device)
             self._agenda.after(wait, self._requested, session)
 
     def _choose(self, device: Device) -> ServerHost | None:
-        """DNS round robin over the instances that run, the same for a device in any fleet."""
+        """Each connection that is made goes to the next instance that runs, let in or refused.
+
+        The same for a device in any fleet: there is a balancer in front (``SUPERVISOR.md §8``), and
+        a refused client is a new process with a new connection (``auth-retry none``, ``§7``).
+        """
         running = self.hosts.running()
         if not running:
             return None
-        return running[(device.number + device.tunnels_opened) % len(running)]
+        return running[(device.number + device.connections) % len(running)]
 
     def _requested(self, session: Session) -> None:
         host, device = session.server, session.device
@@ -141,7 +146,6 @@ class Tunnels:
             self._closed(session)
             return
         device.session = session
-        device.tunnels_opened += 1
         device.cloudlink_event(session.life, client.TunnelUp(attempt=session.attempt))
         self.way_changed(device)
 

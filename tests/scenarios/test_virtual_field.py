@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scenarios.checks import Outcome, judge_all
 from scenarios.compile import compile_text
 from scenarios.errors import InputErrors
 from scenarios.virtual import run_virtual
@@ -115,3 +116,31 @@ def test_a_wrong_clock_stops_the_tunnel_and_images_too() -> None:
     )
     assert "cloudlink down: tls" in notes(history)
     assert values(history, "is_connected_to_vpn") == []
+
+
+REFUSED = """
+scenario: One of two VPN servers refuses everybody
+fleet: {devices: 6}
+timeline:
+  - {at: 0s, do: vpn_server, name: vpn2, state: up}
+  - {at: 1s, do: power_on}
+  - {at: 30m, do: vpn_server, name: vpn1, state: error, id: refusing}
+  - {at: 40m, do: reboot}
+  - {at: 1h, do: end}
+expect:
+  - eventually: {is_managed_by__service_instance: 1}
+    until: refusing
+    for: any
+  # a refused client is told after 10 s and started again 10 s later
+  - always: {is_connected_to_vpn: true, is_managed_by__service_instance: 2}
+    from: reboot + reboot_delay + boot_time + 20s + 5s
+"""
+
+
+def test_a_client_that_one_vpn_server_refuses_is_sent_to_the_next() -> None:
+    scenario = compile_text(REFUSED)
+    history = run_virtual(scenario, seed=1)
+    broken = [
+        v.detail for v in judge_all(scenario.expectations, history) if v.outcome is not Outcome.PASS
+    ]
+    assert broken == []
