@@ -43,7 +43,7 @@ JOBS_MAX = 64
     "--tolerance",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="How far apart a change may come.  [default: a poll interval with its jitter, and 2 real"
+    help="How far apart a change may come.  [default: a poll interval and its jitter, and 2 real"
     " seconds for what programs take]",
 )
 @click.option(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.config import AgentConfig
+
 from ..errors import LabError
 from ..how import How
 from ..lab_diff import Comparison, compare
@@ -30,12 +32,11 @@ class Both:
     """How far apart a change may come; ``None``: as ``limit_ms`` says."""
 
     def limit_ms(self, scenario: Scenario) -> int:
-        """How far apart a change may come: a poll's jitter, and what programs take."""
+        """How far apart a change may come: where a poll stands, and what programs take."""
         if self.tolerance_s is not None:
             return round(self.tolerance_s * 1_000)
-        polls_ms = scenario.cloud.default_poll_interval_ms
-        jitter_ms = polls_ms * scenario.cloud.poll_jitter_factor_percent // 100
-        return jitter_ms + round(PROGRAMS_S * 1_000 * self.speed)
+        poll_ms = scenario.cloud.default_poll_interval_ms + AgentConfig().poll_jitter_max_ms
+        return poll_ms + round(PROGRAMS_S * 1_000 * self.speed)
 
     def left_out(self, scenario: Scenario) -> Comparison | None:
         """What the host lab cannot do is not compared."""

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 from scenarios.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+WHO_IS_KILLED = """
+import pathlib, sys, time
+from scenarios.workers import Workers
+
+folder = pathlib.Path(sys.argv[1])
+
+def work(number):
+    try:
+        (folder / "begun").touch()
+        time.sleep(600)
+    finally:
+        (folder / "cleaned").touch()
+
+list(Workers(work, at_once=1, lost=lambda *_: None).done([0]))
+"""
+
+
+def _until(seen: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < until
+        os.sched_yield()
 
 
 def _lost(thing: object, words: str) -> str:
@@ -47,8 +74,14 @@ def test_whoever_stops_asking_ends_what_is_under_way_after_it_has_cleaned_up(
 
     working = Workers(work, at_once=2, lost=_lost).done([0, 1])
     assert next(working) == "first"
-    until = time.monotonic() + 30
-    while not (tmp_path / "begun").exists() and time.monotonic() < until:
-        os.sched_yield()
+    _until((tmp_path / "begun").exists)
     working.close()  # type: ignore[attr-defined]  # it is a generator
     assert (tmp_path / "cleaned").exists()
+
+
+def test_work_cleans_up_after_the_program_was_killed(tmp_path: Path) -> None:
+    program = subprocess.Popen([sys.executable, "-c", WHO_IS_KILLED, str(tmp_path)])
+    _until((tmp_path / "begun").exists)
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    _until((tmp_path / "cleaned").exists)

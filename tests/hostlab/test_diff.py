@@ -1,0 +1,103 @@
+"""``fieldbeat diff``: several host labs at once, a count, and what a scenario's ``links`` say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scenarios.checks import judge_all
+from scenarios.compile import compile_text
+from scenarios.hostlab import netns
+from scenarios.virtual import run_virtual
+from tests.hostlab.lab import RUN_S, needs_host, run_file
+
+OFF = """
+scenario: Off and on
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 5m, do: network, state: down, id: out}
+  - {at: 10m, do: network, state: up}
+  - {at: 15m, do: end}
+expect:
+  - eventually: {overall_status: disconnected}
+    after: out
+    within: 5m
+"""
+SCRIPTED = """
+scenario: Primitives
+fleet: {scripted: true}
+timeline:
+  - {at: 0s, do: heartbeat}
+  - {at: 2m, do: end}
+expect:
+  - eventually: {api_heartbeat_state: online}
+    after: heartbeat
+    within: 1s
+"""
+LINKS = """
+scenario: Slow to boot and to download
+cloud: {poll_interval: 1m}
+links: {boot_time: 2m, registry_rate: 100 kB/s, latency: 500ms}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 6m, do: release, commit: r2, services: {main: {size: 12 MB}}, id: released}
+  - {at: 14m, do: action, name: reboot, expect: ok, id: again}
+  - {at: 22m, do: end}
+expect:
+  - always: {api_heartbeat_state: unknown}
+    from: 0s
+    until: power_on + 119s
+  - eventually: {overall_status: operational}
+    after: power_on
+    within: 6m
+  - always: {running_release: r1}
+    from: released
+    until: released + 119s
+  - eventually: {running_release: r2, update_status: done}
+    after: released
+    within: 8m
+  - never: {is_connected_to_vpn: true}
+    from: again + 30s
+    until: again + 110s
+  - eventually: {overall_status: operational}
+    after: again + 2m
+    within: 6m
+"""
+
+
+def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
+    needs_host()
+    again = OFF.replace("Off and on", "Once more off and on")
+    for name, text in (("off", OFF), ("again", again), ("scripted", SCRIPTED)):
+        (tmp_path / f"{name}.scenario.yaml").write_text(text)
+    found = tmp_path / "found.json"
+    words = [sys.executable, "-m", "scenarios", "diff", str(tmp_path), "-j", "2"]
+    before = set(netns.left_behind())
+    # a busy machine may be late; whether the times are near is not what this is about
+    words += ["--speed", "25", "--tolerance", "900", "--json", str(found)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith("left out  Primitives: the host lab cannot do: ")
+    assert last == "2 of 2 the same, 1 left out"
+    verdicts = {row["name"]: row["verdict"] for row in json.loads(found.read_text())["scenarios"]}
+    assert sorted(verdicts.values()) == ["left out", "same", "same"]
+    assert set(netns.left_behind()) <= before
+    left = [path.name for path in Path(tempfile.gettempdir()).glob("fieldbeat-*")]
+    assert [name for name in left if netns.is_left(name)] == []
+
+
+def test_links_are_as_the_scenario_says(tmp_path: Path) -> None:
+    needs_host()
+    done = run_file(tmp_path, LINKS, "--speed", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_model_says_the_same_of_links() -> None:
+    scenario = compile_text(LINKS)
+    verdicts = judge_all(scenario.expectations, run_virtual(scenario, seed=1))
+    assert [verdict.detail for verdict in verdicts if verdict.failed or verdict.unknown] == []
