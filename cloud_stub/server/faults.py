@@ -95,6 +95,19 @@ class Injector:
         """Whether requests must be looked at."""
         return bool(self.faults.api or self.faults.registry)
 
+    async def suffer_under_way(self, request: web.Request) -> None:
+        """Do to a download that has begun what a fault of every pull says: it stops, or is cut.
+
+        What is written to it next then fails, as where a client has gone.
+        """
+        for fault in self.faults.registry:
+            if fault.share < 1 or fault.device is not None:
+                continue  # of the requests: this one was looked at
+            if fault.state == "hang":
+                await self._changed.wait()
+            elif fault.state == "down" and request.transport is not None:
+                request.transport.abort()
+
     async def suffer(self, request: web.Request, device: str | None) -> None:
         """Do to a request what the first fault that fits says.
 

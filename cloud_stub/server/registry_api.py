@@ -1,7 +1,7 @@
 """A Docker registry (API v2, pull only) that has every image of the store.
 
-The stub is given no image contents: a layer of the size that the image's row says (``image_size``)
-is made from the image's name, the same bytes each time.  Who may see an image may pull it, with a
+The stub is given no image contents: layers of the size that the image's row says (``image_size``)
+are made from the image's name, the same bytes each time.  Who may see an image may pull it, with a
 token as balena's registry asks for (``WWW-Authenticate: Bearer``).
 """
 
@@ -30,8 +30,10 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 SIZE = 256 * 1024
-"""Of a layer whose image says no size, bytes."""
+"""Of an image that says no size, bytes."""
 SIZE_MAX = 1024**3
+LAYERS, LAYER_MIN = 5, 128 * 1024
+"""An image has so many layers of one size, and fewer where they would be smaller than that."""
 TOKEN_S = 300
 _CHUNK = 64 * 1024
 _KEPT = 1_000
@@ -44,9 +46,8 @@ class _Image(NamedTuple):
 
     manifest: bytes
     config: bytes
-    layer_size: int
-    layer: str
-    """Digests begin with ``sha256:``."""
+    layers: dict[str, tuple[str, int]]
+    """Digest, which begins with ``sha256:`` → what the layer is made from, and its size."""
 
     @property
     def digest(self) -> str:
@@ -108,7 +109,7 @@ class RegistryApi:
         return self._server.sessions.pulls(token, now_s=now_s)
 
     async def _size(self, name: str, caller: Caller | None) -> int | None:
-        """Bytes of an image's layer; ``None``: there is none, or not for this caller."""
+        """Bytes of an image's layers; ``None``: there is none, or not for this caller."""
         if not _NAME.fullmatch(name):
             return None
         here = place("image")
@@ -160,14 +161,14 @@ class RegistryApi:
             Answer: 401, 404: no such blob, 416: it is not so long.
         """
         image = await self._image(request)
-        digest, name = request.match_info["digest"], request.match_info["name"]
+        digest = request.match_info["digest"]
         if digest == _digest(image.config):
             return web.Response(
                 body=image.config, headers={"Content-Type": CONFIG, "Docker-Content-Digest": digest}
             )
-        if digest != image.layer:
+        if digest not in image.layers:
             raise Answer(_error(404, "BLOB_UNKNOWN", "blob unknown to registry"))
-        begin, size = 0, image.layer_size
+        begin, (seed, size) = 0, image.layers[digest]
         found = _RANGE.fullmatch(request.headers.get("Range", ""))
         headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
         if found is not None:
@@ -181,7 +182,8 @@ class RegistryApi:
         await response.prepare(request)
         if request.method != "HEAD":
             injector = self._server.injector
-            for block in _layer(name, size, begin):
+            for block in _layer(seed, size, begin):
+                await injector.suffer_under_way(request)
                 rate = injector.faults.registry_rate
                 if rate is not None:
                     await injector.pace.keep(request.remote or "", len(block), rate)
@@ -205,25 +207,32 @@ class RegistryApi:
 
 
 def _made(name: str, size: int) -> _Image:
-    check = hashlib.sha256()
-    for block in _layer(name, size, 0):
-        check.update(block)
-    layer = f"sha256:{check.hexdigest()}"
-    rootfs = {"type": "layers", "diff_ids": [layer]}
+    count = max(1, min(LAYERS, size // LAYER_MIN))
+    layers = {}
+    for number in range(count):
+        part = size // count + (size % count if number == 0 else 0)
+        check = hashlib.sha256()
+        for block in _layer(f"{name}/{number}", part, 0):
+            check.update(block)
+        layers[f"sha256:{check.hexdigest()}"] = f"{name}/{number}", part
+    rootfs = {"type": "layers", "diff_ids": list(layers)}
     config = _json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs})
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "size": len(config), "digest": _digest(config)},
-        "layers": [{"mediaType": LAYER, "size": size, "digest": layer}],
+        "layers": [
+            {"mediaType": LAYER, "size": part, "digest": layer}
+            for layer, (_, part) in layers.items()
+        ],
     }
-    return _Image(_json(manifest), config, size, layer)
+    return _Image(_json(manifest), config, layers)
 
 
-def _layer(name: str, size: int, begin: int) -> Iterator[bytes]:
+def _layer(seed: str, size: int, begin: int) -> Iterator[bytes]:
     """The bytes of a layer from a place on."""
     for number in range(begin // _CHUNK, -(-size // _CHUNK)):
-        block = hashlib.shake_128(f"{name}/{number}".encode()).digest(_CHUNK)
+        block = hashlib.shake_128(f"{seed}/{number}".encode()).digest(_CHUNK)
         start = max(0, begin - number * _CHUNK)
         yield block[start : size - number * _CHUNK]
 

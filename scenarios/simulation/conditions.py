@@ -55,8 +55,9 @@ class Conditions:
         """Tell the board how images flow now; a fault of a share hits a device or not, by draw."""
         link, fault = device.link, self.registry_fault
         rate: int | None = self.world.scenario.links.registry_bytes_per_second
-        if link.rate_bytes_per_second is not None and rate is not None:
-            rate = min(rate, link.rate_bytes_per_second)
+        for bound in (link.rate_bytes_per_second, link.tcp_bytes_per_second):
+            if bound is not None and rate is not None:
+                rate = min(rate, bound)
         hit = fault.share >= 1.0 or device.link_draws.random() < fault.share
         state = fault.state if hit else "up"
         error: str | None = None

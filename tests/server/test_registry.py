@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 from typing import TYPE_CHECKING, Any
+
+from cloud_stub.server.registry_api import LAYERS, _made
+from scenarios import pulls
 
 if TYPE_CHECKING:
     from tests.stub_cloud import Answered, Stub
@@ -49,6 +53,38 @@ def test_a_device_pulls_its_fleets_image_whole_and_from_a_byte_on(stub: Stub) ->
         assert (rest.status, rest.raw) == (206, blob.raw[begin:])
     over = _get(stub, f"/v2/{name}/blobs/{part['digest']}", token, Range=f"bytes={part['size']}-")
     assert over.status == 416
+
+
+def test_an_image_has_as_many_layers_as_in_the_virtual_lab_and_its_size() -> None:
+    image = _made("v2/x", 3_000_001)
+    assert len(image.layers) == LAYERS == pulls.LAYERS
+    assert sum(size for _, size in image.layers.values()) == 3_000_001
+    assert len(_made("v2/x", 7).layers) == 1
+
+
+def test_a_registry_that_goes_down_cuts_downloads_under_way(stub: Stub) -> None:
+    name, key = _name(stub)
+    token = _token(stub, name, key).json["token"]
+    layer = _get(stub, f"/v2/{name}/manifests/latest", token).json["layers"][-1]
+    stub.ask("PUT", "/fieldbeat/v1/faults", {"registry_rate": 60_000})
+    host, port = stub.url.removeprefix("http://").split(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=30) as pulling:
+            pulling.sendall(
+                f"GET /v2/{name}/blobs/{layer['digest']} HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n".encode()
+            )
+            came = pulling.recv(10)
+            assert came.startswith(b"HTTP/1.1 2")
+            stub.ask("PUT", "/fieldbeat/v1/faults", {"registry": [{"state": "down"}]})
+            try:
+                while more := pulling.recv(65_536):
+                    came += more
+            except ConnectionResetError:
+                pass
+            assert len(came) < layer["size"]
+    finally:
+        stub.ask("DELETE", "/fieldbeat/v1/faults")
 
 
 def test_nobody_else_pulls_it(stub: Stub) -> None:
