@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from .fields import kind_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from .model import Expectation, Scenario
 
@@ -40,7 +44,35 @@ def with_slack(scenario: Scenario, slack_ms: int) -> Scenario:
     )
 
 
+class Around:
+    """A moment that real programs come to a little later; equal to every one up to the slack."""
+
+    def __init__(self, at_ms: int, slack_ms: int) -> None:
+        """``at_ms``: as the scenario says it."""
+        self._at_ms, self._slack_ms = at_ms, slack_ms
+
+    def __eq__(self, other: object) -> bool:
+        """Whether a moment is it."""
+        return isinstance(other, int) and self._at_ms <= other <= self._at_ms + self._slack_ms
+
+    __hash__ = None  # type: ignore[assignment]  # equal to many
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self._at_ms} … {self._at_ms + self._slack_ms}"
+
+
 def _wider(expectation: Expectation, slack_ms: int, end_ms: int) -> Expectation:
+    moments = {name for name in expectation.condition if kind_of(name) == "moment"}
+    if moments:
+        around: dict[str, tuple[Any, ...]] = dict(expectation.condition)
+        for name in moments:
+            around[name] = tuple(
+                Around(value, slack_ms) if isinstance(value, int) else value
+                for value in around[name]
+            )
+        expectation = replace(expectation, condition=MappingProxyType(around))
     if expectation.kind == "eventually":
         if expectation.until_ms is None or expectation.until_ms >= end_ms:
             return expectation

@@ -112,6 +112,10 @@ def _scenario(number: int, result: ScenarioResult) -> dict[str, Any]:
         "length": human(history.end_ms),
         "wall": f"{result.wall_seconds * 1_000:.0f} ms",
         "devices": len(scenario.devices),
+        "clocks": [
+            f"{clocks.text} ({', '.join(clocks.devices) or 'every device'})"
+            for clocks in result.clocks
+        ],
         "left_out": left_out,
         "command": result.command,
         "steps": _steps(result),

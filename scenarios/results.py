@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import Outcome, Verdict
 from .verbs import DoAction
+from .whose_time import clocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .history import History
     from .model import Scenario, Step
+    from .whose_time import Clocks
 
 VERSION = 1
 
@@ -52,6 +54,13 @@ class ScenarioResult:
     """``--devices``, as far as it was given."""
     lab: str
     wall_seconds: float
+    speed: float = 1.0
+    """Of a lab of real programs."""
+
+    @property
+    def clocks(self) -> tuple[Clocks, ...]:
+        """Whose time the devices had."""
+        return clocks_of(self.scenario, lab=self.lab, speed=self.speed)
 
     @property
     def passed(self) -> bool:
@@ -75,6 +84,8 @@ class ScenarioResult:
             parts += ["--devices", str(self.devices_option)]
         if self.lab != "virtual":
             parts += ["--lab", self.lab]
+        if self.speed != 1:
+            parts += ["--speed", f"{self.speed:g}"]
         return shlex.join(parts)
 
 
@@ -140,6 +151,15 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
         "wall_seconds": round(result.wall_seconds, 6),
         "devices": len(scenario.devices),
         "heartbeats": history.heartbeats,
+        "clocks": [
+            {
+                "source": clocks.source,
+                "speed": clocks.speed,
+                "steered": clocks.steered,
+                "devices": list(clocks.devices) or "all",
+            }
+            for clocks in result.clocks
+        ],
         "expectations": [
             {
                 "kind": row.kind,

@@ -57,6 +57,7 @@ def run_scenario(
         devices_option=devices_option,
         lab=lab,
         wall_seconds=time.perf_counter() - began,
+        speed=how.speed if how is not None and lab == "host" else 1.0,
     )
 
 

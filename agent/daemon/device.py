@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import effects as do
 from ..events import ApiCalled, BoardMeasured, HandoverSignalled, LocksTaken, Started, TimerFired
 from ..machine import Agent
+from .wall import wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,14 +36,6 @@ LOOK_S, LOOK_IN_MEMORY_S = 1.0, 5.0
 """Between two looks at what services write; a device in memory has none, and there are many."""
 HANDOVER_S = 0.1
 """Between two looks for a hand-over file (``SUPERVISOR.md §5``)."""
-
-
-def wall_ms() -> int:
-    """The clock of devices: the wall's at the start, the monotonic one from there on."""
-    return _BEGAN_MS + time.monotonic_ns() // 1_000_000
-
-
-_BEGAN_MS = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
 
 
 class Device:
@@ -107,6 +99,8 @@ class Device:
         """Put a list here to be told how late each timer was."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._tunnel_up = False
+        self._app_ids: dict[str, int] = {}
+        """Of apps whose locks were taken."""
         self._calls: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._call = 0
 
@@ -352,9 +346,13 @@ class Device:
     # --- the target ------------------------------------------------------------------------------
 
     def _app_id(self, uuid: str) -> int:
-        """The number an app's folder is named by; of one that is gone, none."""
+        """The number an app's folder is named by; one that is gone may have containers left."""
         assert self.agent is not None
-        return next((app.id for app in self.agent.update.apps if app.uuid == uuid), 0)
+        known = next((app.id for app in self.agent.update.apps if app.uuid == uuid), None)
+        known = self._engine.app_id(uuid) if known is None else known
+        if known is not None:
+            self._app_ids[uuid] = known
+        return self._app_ids.get(uuid, 0)
 
     def _service(self, effect: do.Effect) -> Mapping[str, Any]:
         """A container's part of the target state: labels, environment, composition."""

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """What there is."""
         ...
 
+    def app_id(self, app: str) -> int | None:
+        """The number of an app, by its uuid, that has containers."""
+        ...
+
     def carry_out(self, effect: EngineEffect, service: Mapping[str, Any]) -> None:
         """Begin what an effect says; its end is told.
 
@@ -77,6 +81,10 @@ class MemoryEngine:
         return EngineSnapshot(
             images=frozenset(self._images), containers=tuple(self._boxes.values())
         )
+
+    def app_id(self, app: str) -> int | None:  # noqa: ARG002
+        """Not known: what is in memory has no lock files."""
+        return None
 
     def carry_out(self, effect: EngineEffect, service: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Do it; it is told as soon as the loop comes round."""

@@ -31,21 +31,6 @@ CONNECT_S = 59.0
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
 
-def trust(endpoint: str, root_ca: str | None) -> ssl.SSLContext | bool:
-    """TLS as a device does it: the system's authorities, and those of config.json.
-
-    Args:
-        endpoint: without TLS there the authorities are not even read.
-        root_ca: PEM, or ``None``.
-    """
-    if endpoint.startswith("http:"):
-        return True
-    context = ssl.create_default_context()
-    if root_ca is not None:
-        context.load_verify_locations(cadata=root_ca)
-    return context
-
-
 class Cloud:
     """Requests to one API endpoint."""
 

@@ -1,20 +1,18 @@
 """A container engine whose images are real downloads and whose containers are processes.
 
 ``containers/<name>.json`` holds each container; what runs is what user code or the default workload
-(``workload``) does.  The restart policy is ``always``, with the engine's waits after crashes.
+(``workload``) does.  The restart policy is the composition's, ``always`` where it has none; after
+crashes it has the engine's waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
-import shlex
 import signal
-import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -29,7 +27,8 @@ from ..events import (
     PullFinished,
     PullProgressed,
 )
-from .files import remove, write_json
+from . import boxes
+from .files import remove
 from .output import Outputs
 from .processes import MARK, Process, marked
 from .registry import PullError
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..events import Event
+    from .boxes import Box
     from .engine import EngineEffect
     from .locks import Locks
     from .output import Output
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from .registry import Images
 
 _log = logging.getLogger("fieldbeat.engine")
-COMMAND_LABEL = "io.fieldbeat.command"
-"""Of a service: the command to run, as in a shell but without one."""
 CRASH_S = 0.1
 """First wait of the restart policy; doubles with every crash."""
 CRASH_MAX_S = 60.0
@@ -55,26 +53,6 @@ STEADY_S = 10.0
 """A process that ran so long has not crashed on start."""
 STOP_ALL_S = 1.5
 """How long services may take when the agent ends."""
-
-
-@dataclass(slots=True)
-class _Box:
-    """A container, and its process."""
-
-    known: Container
-    app_id: int
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    process: Process | None = None
-    mark: str = ""
-    """Its name when it was made: a hand-over gives it another."""
-    service_id: int | None = None
-    wanted: bool = False
-    """It should run; the restart policy sees to it."""
-    crashes: int = 0
-    started_s: float = 0.0
-    again: asyncio.TimerHandle | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ProcessEngine:
@@ -103,7 +81,7 @@ class ProcessEngine:
         self._images = images
         self._locks = locks
         self._environment = dict(environment)
-        self._boxes: dict[str, _Box] = {}
+        self._boxes: dict[str, Box] = {}
         self._pulls: dict[str, asyncio.Task[None]] = {}
         self._tell: Callable[[Event], None] = lambda _: None
         self._closing = False
@@ -112,26 +90,11 @@ class ProcessEngine:
         for made in (self._folder, said):
             made.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.glob("*.json")):
-            self._read(path)
+            box = boxes.read(path)
+            if box is not None:
+                self._boxes[box.known.name] = box
         self._left = marked(self._mark)
         """Processes of an earlier agent."""
-
-    def _read(self, path: Path) -> None:
-        try:
-            value = json.loads(path.read_text())
-            box = _Box(
-                Container(**value["container"]),
-                value["app_id"],
-                tuple(value["command"]),
-                value["environment"],
-                mark=value["mark"],
-                service_id=value.get("service_id"),
-                wanted=value["wanted"],
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("%s cannot be read (%s) and is left out", path, error)
-            return
-        self._boxes[box.known.name] = box
 
     def attach(self, tell: Callable[[Event], None]) -> None:
         """From now on tell what happens here; what should run is seen to."""
@@ -148,7 +111,7 @@ class ProcessEngine:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(known.pid, signal.SIGKILL)
 
-    def _adopt(self, box: _Box, known: Identity) -> bool:
+    def _adopt(self, box: Box, known: Identity) -> bool:
         """Watch a process of an earlier agent."""
         try:
             box.process = Process(known, lambda process: self._ended(box, process))
@@ -171,6 +134,10 @@ class ProcessEngine:
         """What there is."""
         boxes = tuple(box.known for box in self._boxes.values())
         return EngineSnapshot(images=self._images.names, containers=boxes)
+
+    def app_id(self, app: str) -> int | None:
+        """The number of an app, by its uuid, that has containers."""
+        return next((box.app_id for box in self._boxes.values() if box.known.app == app), None)
 
     # --- effects ---------------------------------------------------------------------------------
 
@@ -195,7 +162,7 @@ class ProcessEngine:
 
     def _change(
         self,
-        box: _Box,
+        box: Box,
         effect: do.StartContainer | do.StopContainer | do.RemoveContainer | do.RelabelContainer,
     ) -> None:
         match effect:
@@ -247,49 +214,20 @@ class ProcessEngine:
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
-    def _store(self, box: _Box) -> None:
-        known = box.known
-        fields = ("name", "app", "service", "commit", "image", "setup", "state")
-        write_json(
-            self._path(known.name),
-            {
-                "container": {name: getattr(known, name) for name in fields},
-                "app_id": box.app_id,
-                "command": box.command,
-                "environment": box.environment,
-                "process": None if box.process is None else list(box.process.known),
-                "mark": box.mark,
-                "service_id": box.service_id,
-                "wanted": box.wanted,
-            },
-        )
+    def _store(self, box: Box) -> None:
+        boxes.store(self._path(box.known.name), box)
 
     def _create(self, effect: do.CreateContainer, service: Mapping[str, Any]) -> None:
-        labels = service.get("labels") or {}
-        text = labels.get(COMMAND_LABEL)
-        try:
-            command = shlex.split(text) if isinstance(text, str) else []
-        except ValueError as error:
-            _log.error("%s of service %s: %s", COMMAND_LABEL, effect.service, error)
-            command = []
-        given = service.get("environment") or {}
-        box = _Box(
-            Container(
-                name=effect.name,
-                app=effect.app,
-                service=effect.service,
-                commit=effect.commit,
-                image=effect.image,
-                setup=effect.setup,
-                state="created",
-            ),
-            int(service.get("app_id", 0)),
-            tuple(command or (sys.executable, "-m", "agent.daemon.workload")),
-            {str(name): str(value) for name, value in given.items()},
-            mark=self._new_mark(effect.name),
-            service_id=service.get("id"),
+        known = Container(
+            name=effect.name,
+            app=effect.app,
+            service=effect.service,
+            commit=effect.commit,
+            image=effect.image,
+            setup=effect.setup,
+            state="created",
         )
-        self._boxes[effect.name] = box
+        self._boxes[effect.name] = box = boxes.made(known, service, self._new_mark(effect.name))
         self._store(box)
         self._soon(ContainerChanged(name=effect.name, state="created"))
 
@@ -300,7 +238,17 @@ class ProcessEngine:
             name += "+"
         return name
 
-    def _run(self, box: _Box) -> None:
+    def _run(self, box: Box) -> None:
+        """Start its process, as soon as the engine is through with what comes before."""
+        if box.again is not None:
+            box.again.cancel()
+            box.again = None
+        if box.start_s:
+            box.again = asyncio.get_running_loop().call_later(box.start_s, self._begin, box)
+        else:
+            self._begin(box)
+
+    def _begin(self, box: Box) -> None:
         """Start its process; a command that cannot be run is a crash."""
         if box.process is not None or self._closing:
             return
@@ -336,7 +284,7 @@ class ProcessEngine:
             return
         self._state(box, "running")
 
-    def _state(self, box: _Box, state: Any) -> None:
+    def _state(self, box: Box, state: Any) -> None:
         box.known = replace(box.known, state=state)
         try:
             self._store(box)
@@ -345,7 +293,7 @@ class ProcessEngine:
             _log.error("%s is not stored: %s", box.known.name, error.strerror or error)
         self._soon(ContainerChanged(name=box.known.name, state=state))
 
-    def _stop(self, box: _Box, grace_s: float) -> None:
+    def _stop(self, box: Box, grace_s: float) -> None:
         if box.again is not None:
             box.again.cancel()
             box.again = None
@@ -355,18 +303,20 @@ class ProcessEngine:
         self._store(box)
         box.process.stop(grace_s)
 
-    def _ended(self, box: _Box, process: Process) -> None:
+    def _ended(self, box: Box, process: Process) -> None:
         if box.process is process:
             box.process = None
         self._outputs.ended(box.mark)
         box.gone.set()
         if self._closing or box.known.name not in self._boxes:
             return
+        if box.wanted and not box.comes_back(process.status):
+            box.wanted = False
         self._state(box, "exited")
         if box.wanted:
             self._crashed(box)
 
-    def _crashed(self, box: _Box) -> None:
+    def _crashed(self, box: Box) -> None:
         """The restart policy: again, later with every crash."""
         loop = asyncio.get_running_loop()
         if loop.time() - box.started_s > STEADY_S:

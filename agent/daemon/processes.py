@@ -81,6 +81,8 @@ class Process:
         self._ended = ended
         self._child: subprocess.Popen[bytes] | None = None
         self._kill: asyncio.TimerHandle | None = None
+        self.status: int | None = None
+        """How it ended; ``None`` where it is not this program's child."""
         self._descriptor = os.pidfd_open(known.pid)
         if identity(known.pid) != known and identity(known.pid) is not None:
             os.close(self._descriptor)
@@ -128,7 +130,7 @@ class Process:
         if self._kill is not None:
             self._kill.cancel()
         if self._child is not None:
-            self._child.wait()
+            self.status = self._child.wait()
         self._ended(self)
 
     def stop(self, grace_s: float) -> None:

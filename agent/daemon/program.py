@@ -21,16 +21,17 @@ from ..quirks import BEHAVIOURS
 from . import sensors
 from .api_server import SupervisorApi, call_through_tunnel
 from .config_json import DeviceConfig
-from .device import Device, wall_ms
+from .device import Device
 from .disk import FileDisk, MemoryDisk
 from .engine import MemoryEngine
-from .http import Cloud, DryCloud, trust
+from .http import Cloud, DryCloud
 from .logs import Logs
 from .process_engine import ProcessEngine
 from .processes import service_environment
 from .registry import Images
 from .volatile import Forgetful, Volatile
 from .vpn_unit import RemoteUnit
+from .wall import WallClock, trust, wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +77,20 @@ class Options:
     """Instead of the system's clock."""
     speed: float = 1.0
     """How much faster than real time that clock runs."""
+    off: Path | None = None
+    """A file that holds by how many seconds the board's wall clock is off."""
     show: Callable[[str], None] | None = None
     """Nothing is sent or stored: each request is shown as a line of JSON."""
+
+    @property
+    def wall(self) -> WallClock:
+        """The board's wall clock."""
+        return WallClock(self.clock_ms or wall_ms, self.off)
+
+    @property
+    def dates_ms(self) -> Callable[[], int] | None:
+        """What certificates are held against; ``None``: the system's clock."""
+        return None if self.clock_ms is None and self.off is None else self.wall.now_ms
 
 
 class Program:
@@ -108,7 +121,7 @@ class Program:
             if options.show
             else Cloud(
                 config.values.apiEndpoint,
-                context=trust(config.values.apiEndpoint, config.values.root_ca),
+                context=trust(config.values.apiEndpoint, config.values.root_ca, options.dates_ms),
                 proxy=options.proxy,
                 keep_alive=many,
                 connections=FLEET_CONNECTIONS if many else 0,
@@ -129,7 +142,8 @@ class Program:
         state = options.state or options.config.resolve().parent / "fieldbeat"
         state.mkdir(parents=True, exist_ok=True)
         settings = replace(
-            config.agent_config(**sensors.network()), quirks=BEHAVIOURS[options.behaviour]
+            config.agent_config(**sensors.network(), **sensors.host_os()),
+            quirks=BEHAVIOURS[options.behaviour],
         )
         volatile = Volatile(options.run or state / "run")
         disk = FileDisk(config, state)
@@ -159,8 +173,7 @@ class Program:
             self._give_cloudlink(options, config, device)
         if config.values.apiEndpoint.startswith("https:") and isinstance(self._cloud, Cloud):
             # over TLS only, as the real one (SUPERVISOR.md §2)
-            clock_ms = options.clock_ms or wall_ms
-            device.logs = Logs(self._cloud, who=device.who, clock_ms=clock_ms)
+            device.logs = Logs(self._cloud, who=device.who, clock_ms=options.wall.now_ms)
         self.devices.append(device)
         device.start()
 
@@ -185,7 +198,7 @@ class Program:
             source = str(FLEET_SOURCES[number % FLEET_SOURCES.num_addresses])
         device.cloudlink = Cloudlink(
             url,
-            session=self._websockets(config, many=options.devices > 1),
+            session=self._websockets(options, config),
             who=device.who,
             end=lambda: device_end(
                 options.tunnel,
@@ -241,15 +254,15 @@ class Program:
             self.devices.append(device)
         self._starting = asyncio.create_task(self._start_all())
 
-    def _websockets(self, config: DeviceConfig, *, many: bool) -> aiohttp.ClientSession:
+    def _websockets(self, options: Options, config: DeviceConfig) -> aiohttp.ClientSession:
         """Connections that stay open must not use up the bound on those of requests."""
         if self._held is None:
             from .cloudlink import NO_OTHER_TIMEOUT
 
-            values = config.values
+            values, many = config.values, options.devices > 1
             connector = aiohttp.TCPConnector(
                 limit=0,
-                ssl=trust(values.apiEndpoint, values.root_ca),
+                ssl=trust(values.apiEndpoint, values.root_ca, options.dates_ms),
                 use_dns_cache=many,
                 ttl_dns_cache=10,
             )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MB = 1024 * 1024
-SYS = Path("/sys")
+SYS, OS_RELEASE = Path("/sys"), Path("/etc/os-release")
 _THERMAL = "class/thermal/thermal_zone0/temp"
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 _HWMON = "class/hwmon"
@@ -120,4 +120,23 @@ def network() -> dict[str, str]:
     found = {"ip_address": " ".join(ips)}
     if macs:
         found["mac_address"] = " ".join(macs)
+    return found
+
+
+def host_os(file: Path = OS_RELEASE) -> dict[str, str]:
+    """Version and variant of balenaOS, by the names of ``AgentConfig``; of another system nothing.
+
+    A cloud tells by the version what a device can do; that of another Linux would say nothing.
+    """
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=")[::2] for line in lines)
+    said = {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+    if said.get("ID") != "balena-os" or not said.get("PRETTY_NAME"):
+        return {}
+    found = {"os_version": said["PRETTY_NAME"]}
+    if said.get("VARIANT_ID"):
+        found["os_variant"] = said["VARIANT_ID"]
     return found

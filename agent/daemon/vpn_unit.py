@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from .config_json import ConfigError, DeviceConfig
-from .device import wall_ms
-from .http import trust, whatever_fails
+from .http import whatever_fails
+from .wall import trust, wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ class Unit:
 
         unit, clock_ms = cls(folder), options.clock_ms or wall_ms
         connector = aiohttp.TCPConnector(
-            ssl=trust(values.apiEndpoint, values.root_ca), use_dns_cache=False
+            ssl=trust(values.apiEndpoint, values.root_ca, options.dates_ms), use_dns_cache=False
         )
         unit._session = aiohttp.ClientSession(connector=connector, timeout=NO_OTHER_TIMEOUT)
         port = values.listenPort if options.port is None else options.port

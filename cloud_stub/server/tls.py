@@ -34,8 +34,16 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def development_authority(folder: Path, hosts: Sequence[str]) -> tuple[str, str]:
+def development_authority(
+    folder: Path, hosts: Sequence[str], *, days_before: int = 1, days: int = SERVER_DAYS
+) -> tuple[str, str]:
     """A certificate for these hosts by an authority in ``folder``; both are made where missing.
+
+    Args:
+        folder: of keys and certificates.
+        hosts: names and addresses.
+        days_before: the certificate was valid so many days ago already.
+        days: it will be for so many more.
 
     Returns:
         Files of the certificate chain and its key.
@@ -43,9 +51,10 @@ def development_authority(folder: Path, hosts: Sequence[str]) -> tuple[str, str]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority, authority_key = folder / "ca.pem", folder / "ca.key"
     if not authority.exists():
-        _make(authority, authority_key, "fieldbeat development CA", [], None)
+        long = (max(days_before, 1), max(days, AUTHORITY_DAYS))
+        _make(authority, authority_key, "fieldbeat development CA", [], None, long)
     chain, key = folder / "server.pem", folder / "server.key"
-    _make(chain, key, hosts[0], hosts, (authority, authority_key))
+    _make(chain, key, hosts[0], hosts, (authority, authority_key), (days_before, days))
     return str(chain), str(key)
 
 
@@ -55,6 +64,7 @@ def _make(
     name: str,
     hosts: Sequence[str],
     signer: tuple[Path, Path] | None,
+    valid_days: tuple[int, int],
 ) -> None:
     from cryptography import x509  # slow to import, seldom needed
     from cryptography.hazmat.primitives import hashes, serialization
@@ -64,14 +74,14 @@ def _make(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
-    days = SERVER_DAYS if signer else AUTHORITY_DAYS
+    before, after = map(dt.timedelta, valid_days)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_before(now - before)
+        .not_valid_after(now + after)
         .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
     )
     if signer is None:

@@ -103,6 +103,13 @@ EXTRAS = "pip install 'fieldbeat[agent]'"
     metavar="HOST[:PORT]",
     help="A registry without TLS, as Docker calls it; again for more.",
 )
+@click.option(
+    "--clock",
+    "clock_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds by how many seconds the wall clock is off (negative: behind); read at each look.",
+)
 @service.SPEED
 @click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def agent(
@@ -121,6 +128,7 @@ def agent(
     dry_run: bool,
     boot_time: float,
     insecure_registry: tuple[str, ...],
+    clock_file: Path | None,
     speed: float,
     log: Literal["text", "json"],
 ) -> None:
@@ -159,6 +167,7 @@ def agent(
         plain=insecure_registry,
         clock_ms=None if speed == 1 else clock.now_ms,
         speed=speed,
+        off=clock_file,
     )
     service.set_up_logs(as_json=log == "json")
     try:

@@ -15,6 +15,7 @@ from ..how import How
 from ..model import DEFAULT_SEED
 from ..running import LABS, require, run_scenario
 from ..sections import MOST_DEVICES
+from ..whose_time import lines
 from .group import EXIT_FAILED
 from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, save, selected
 
@@ -104,6 +105,8 @@ def run(
     _write(results, json_file, junit_file, report_dir, lab=lab, seed=used)
     failed = not all(result.passed for result in results)
     if failed or not quiet:
+        for line in lines((result.scenario.name, result.clocks) for result in results):
+            click.echo(line, err=to_stderr)
         click.echo(report_text.summary(results, used), err=to_stderr)
     if failed:
         ctx.exit(EXIT_FAILED)

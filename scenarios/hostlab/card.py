@@ -1,4 +1,4 @@
-"""A device's disk that can be full, or read-only, for real: a file system of its own in memory."""
+"""A device's disk that can be full, read-only or forgetful: a file system of its own in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ..errors import LabError
+from .disk import wipe
 from .netns import run
 
 if TYPE_CHECKING:
@@ -32,15 +33,19 @@ class Card:
         """
         folder.mkdir()
         self.folder = folder
+        self._remembered: Path | None = None
+        """What it was when it began to forget."""
         options = f"size={SIZE},mode=700"
         run("mount", "-t", "tmpfs", "-o", options, "fieldbeat", str(folder))
 
     async def change(self, state: str) -> None:
-        """``full``: no image fits any more; ``read_only``: nothing is written; ``ok``: as before.
+        """``full``: no image fits any more; ``read_only``: nothing is written; ``forgets``: what is
+        written from now on goes with the power; ``ok``: as before.
 
         Raises:
             LabError: the kernel refuses, as while a file is being written.
         """
+        self._forget(state == "forgets")
         found = os.statvfs(self.folder)
         used = max(1, (found.f_blocks - found.f_bfree) * found.f_frsize)
         way = "ro" if state == "read_only" else "rw"
@@ -53,6 +58,19 @@ class Card:
                 if not left:
                     raise
                 await asyncio.sleep(AGAIN_S)
+
+    def _forget(self, begins: bool) -> None:
+        if self._remembered is not None:
+            shutil.rmtree(self._remembered)
+        self._remembered = self.folder.with_name(f"{self.folder.name}.then") if begins else None
+        if self._remembered is not None:
+            shutil.copytree(self.folder, self._remembered, symlinks=True)
+
+    def power_gone(self) -> None:
+        """What a forgetful one holds is what it held when it began to forget."""
+        if self._remembered is not None:
+            wipe(self.folder)
+            shutil.copytree(self._remembered, self.folder, symlinks=True, dirs_exist_ok=True)
 
     def close(self, *, keep: bool) -> None:
         """Unmount it; ``keep``: what lay on it lies in the folder."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import secrets
+import ssl
 import sys
 from errno import ENOENT
 from socket import AF_INET
@@ -15,6 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cloud_stub.server.settings import cloud_settings, vpn_timings
+from cloud_stub.server.tls import development_authority
 
 from ..errors import LabError
 from .netns import run, socket_in
@@ -27,21 +30,23 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..model import Scenario
-    from ..verbs import Fault, Release
+    from ..verbs import Fault
 
 EMAIL = "lab@fieldbeat.local"
 READY_S = 60.0
 STOP_S = 20.0
 REQUEST_S = 60.0
 PAGE = 1_000
-STRATEGY_LABEL = "io.balena.update.strategy"
-HANDOVER_LABEL = "io.balena.update.handover-timeout"
+CERTIFICATE_DAYS = 60
+"""Before and after the run, as the model has it (``CERTIFICATE_SPAN_MS``)."""
 
 
 class CloudProcess:
     """The program, its namespace and our way to it."""
 
-    def __init__(self, namespace: str, folder: Path, clock: Clock, tunnel: str) -> None:
+    def __init__(
+        self, namespace: str, folder: Path, clock: Clock, tunnel: str, *, tls: bool
+    ) -> None:
         """Nothing runs before ``start``.
 
         Args:
@@ -49,6 +54,7 @@ class CloudProcess:
             folder: for its database and its log.
             clock: of the run.
             tunnel: what the ends of cloudlink are made of.
+            tls: it shows a certificate, whose dates a device's clock is held against.
         """
         self.tunnel = tunnel
         self.namespace, self.folder, self.clock = namespace, folder, clock
@@ -57,14 +63,30 @@ class CloudProcess:
         self._password = secrets.token_urlsafe(12)
         self._token = ""
         self._process: asyncio.subprocess.Process | None = None
+        self.vpn_key = secrets.token_hex(16)
+        """Of VPN services."""
+        self._certificate: tuple[str, str] | None = None
+        self.root_ca: str | None = None
+        """What a device's config.json says of whom to trust; ``None``: there is no TLS."""
+        trusted: ssl.SSLContext | bool = True
+        if tls:
+            hosts = [*NAMES.values(), *(place.host for place in PLACES.values())]
+            days = CERTIFICATE_DAYS
+            self._certificate = development_authority(
+                folder / "tls", hosts, days_before=days, days=days
+            )
+            authority = (folder / "tls" / "ca.pem").read_bytes()
+            self.root_ca = base64.b64encode(authority).decode()
+            trusted = ssl.create_default_context(cadata=authority.decode())
+        self.scheme = "https" if tls else "http"
         place = PLACES["api"]
-        self.url = f"http://{place.host}:{place.port}"
+        self.url = f"{self.scheme}://{place.host}:{place.port}"
         self.faults: dict[str, Any] = {}
         """Of the API and the registry, as the cloud has been told."""
         self.session = aiohttp.ClientSession(
             # a cloud whose clock is fast closes idle connections early: none is used twice
             connector=aiohttp.TCPConnector(
-                socket_factory=self._socket, resolver=_Known(), force_close=True
+                socket_factory=self._socket, resolver=_Known(), force_close=True, ssl=trusted
             ),
             timeout=aiohttp.ClientTimeout(total=REQUEST_S),
         )
@@ -84,6 +106,7 @@ class CloudProcess:
         api, vpn, registry = PLACES["api"], PLACES["vpn"], PLACES["registry"]
         environment = {**os.environ, **self.clock.environment(), **_environment(scenario)}
         environment |= {"FIELDBEAT_ADMIN_EMAIL": EMAIL, "FIELDBEAT_ADMIN_PASSWORD": self._password}
+        environment["FIELDBEAT_VPN_SERVICE_KEY"] = self.vpn_key
         # the registry has an address of its own, so that a site firewall can tell it apart
         dnat = f"ip daddr {registry.host} tcp dport {registry.port} dnat to {api.host}:{api.port}"
         hooks = {"prerouting": -100, "output": -100}
@@ -93,6 +116,7 @@ class CloudProcess:
             lines += [f"add chain ip places {hook} {kind}", f"add rule ip places {hook} {dnat}"]
         nft = ("ip", "netns", "exec", self.namespace, "nft", "-f", "-")
         run(*nft, text="\n".join(lines) + "\n")
+        shown = [] if self._certificate is None else ["--tls", ",".join(self._certificate)]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.namespace, sys.executable, "-m", "scenarios"),
@@ -101,7 +125,7 @@ class CloudProcess:
                 *("--registry", f"{NAMES['registry']}:{registry.port}"),
                 *("--db", str(self.folder / "cloud.sqlite")),
                 *("--profile", scenario.cloud.profile),
-                *("--speed", str(self.clock.speed), "--tunnel", self.tunnel),
+                *("--speed", str(self.clock.speed), "--tunnel", self.tunnel, *shown),
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -156,15 +180,22 @@ class CloudProcess:
         self.faults["registry_rate"] = bytes_per_second
         await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """A request of the lab's person; status and body."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None
+    ) -> tuple[int, Any]:
+        """A request of the lab's person, or with another key; status and body."""
+        headers = {"Authorization": f"Bearer {key or self._token}"}
         async with self.session.request(
             method, self.url + path, json=body, headers=headers
         ) as answer:
             if answer.content_type == "application/json":
                 return answer.status, await answer.json()
             return answer.status, await answer.text()
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """Of the lab's person, for the registry."""
+        return EMAIL, self._token
 
     async def must(self, method: str, path: str, body: Any = None) -> Any:
         """A request that the run depends on.
@@ -220,61 +251,6 @@ class _Known(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is open."""
-
-
-class Fleet:
-    """A fleet of the cloud."""
-
-    def __init__(self, cloud: CloudProcess, number: int, uuid: str, key: str) -> None:
-        self.id, self.uuid, self.provisioning_key = number, uuid, key
-        self.releases: dict[str, int] = {}
-        self.images: dict[str, list[str]] = {}
-        self._cloud = cloud
-        self._services: dict[str, int] = {}
-
-    @classmethod
-    async def make(cls, cloud: CloudProcess, name: str, device_type: str) -> Fleet:
-        """A new fleet with a provisioning key."""
-        kinds = await cloud.rows(f"device_type?$filter=slug eq '{device_type}'&$select=id")
-        if not kinds:
-            raise LabError(f"the cloud knows no device type {device_type}")
-        made = await cloud.post(
-            "application", app_name=name, organization=1, is_for__device_type=kinds[0]["id"]
-        )
-        key = await cloud.must("POST", f"/api-key/application/{made['id']}/provisioning", {})
-        return cls(cloud, made["id"], made["uuid"], key)
-
-    async def release(self, release: Release) -> None:
-        """A finished release, as a builder makes one; the fleet tracks it."""
-        cloud, images = self._cloud, []
-        made = await cloud.post(
-            "release", belongs_to__application=self.id, commit=release.commit, status="running"
-        )
-        for name, service in sorted(release.services.items()):
-            if name not in self._services:
-                row = await cloud.post("service", application=self.id, service_name=name)
-                self._services[name] = row["id"]
-            image = await cloud.post(
-                "image",
-                is_a_build_of__service=self._services[name],
-                status="success",
-                image_size=str(service.size_bytes),
-            )
-            part = await cloud.post(
-                "image__is_part_of__release", image=image["id"], is_part_of__release=made["id"]
-            )
-            labels = dict(service.labels)
-            if service.strategy != "download-then-kill":
-                labels.setdefault(STRATEGY_LABEL, service.strategy)
-            if service.handover_timeout_ms is not None:
-                labels.setdefault(HANDOVER_LABEL, str(service.handover_timeout_ms))
-            for label, value in labels.items():
-                await cloud.post(
-                    "image_label", release_image=part["id"], label_name=label, value=value
-                )
-            images.append(image["is_stored_at__image_location"])
-        await cloud.must("PATCH", f"/v7/release({made['id']})", {"status": "success"})
-        self.releases[release.commit], self.images[release.commit] = made["id"], images
 
 
 def _environment(scenario: Scenario) -> Mapping[str, str]:

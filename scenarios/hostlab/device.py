@@ -6,30 +6,29 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from agent.config import Persisted
-from agent.daemon.config_json import DeviceConfig
-from agent.daemon.disk import FileDisk
 from agent.daemon.processes import marked
-from agent.daemon.registry import Images
-from agent.device_config import POLL_INTERVAL, without_prefix
 
+from ..errors import LabError
 from ..streams import digest
+from . import disk
 from .card import Card
 from .netns import kill_all, pids, signal_all
-from .places import NAMES, PLACES
 from .topology import unplug
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ..model import DeviceSpec
-    from .cloud import CloudProcess, Fleet
+    from .cloud import CloudProcess
+    from .fleets import Fleet
     from .works import Works
 
 STOP_S = 20.0
@@ -37,11 +36,17 @@ START_S = 0.5
 """Real seconds that a program takes to start: a part of a board's boot."""
 SERVICES_S, SERVICES_TRIES = 0.05, 40
 """Between two looks whether services have stopped, and how many looks."""
+RESOLV, SWITCH, RELEASE, CLOCK = "resolv.conf", "nsswitch.conf", "os-release", "clock"
 IN_ITS_OWN_WORLD = """
-mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"
+place=$1 && shift
+for file in resolv.conf nsswitch.conf os-release; do
+  [ ! -e "$place/$file" ] || mount --bind "$place/$file" "/etc/$file" || exit 1
+done
+exec "$@"
 """
-"""``ip netns exec`` gives a program mounts of its own: those two files are the device's."""
+"""``ip netns exec`` gives a program mounts of its own: those files are the device's."""
 NSSWITCH = "hosts: files dns\n"
+CONFLICT, BAD = 409, 400
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # also inside its tunnel; the namespace is its own
 
 
@@ -58,6 +63,7 @@ class LabDevice:
         *,
         split: bool,
         card: bool,
+        clock: bool,
         boot_ms: int,
     ) -> None:
         """Nothing runs before ``power_on``.
@@ -69,12 +75,14 @@ class LabDevice:
             cloud: where it belongs to.
             fleet: of the cloud.
             split: supervisor and cloudlink are two processes, as on a board.
-            card: its disk must be able to be full.
+            card: its disk must be able to be full, or to forget.
+            clock: its programs look at a clock that may be wrong.
             boot_ms: from power to supervisor, of the run's time.
         """
         self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
-        self.uuid: str | None = None
-        self._cloud, self._fleet = cloud, fleet
+        self.fleet = self.present = fleet
+        """Whose image it has, and where it is by now."""
+        self._cloud = cloud
         self.split = split
         self.card: Card | None = None
         self._wants_card = card
@@ -82,93 +90,107 @@ class LabDevice:
         self._booting: asyncio.Task[None] | None = None
         self._cut = asyncio.Event()
         self._programs: dict[str, asyncio.subprocess.Process] = {}
-        self._config = folder / "config.json"
-        # what is not on its disk must not fill it
-        self._beside = folder.with_name(f"{folder.name}.host") if card else folder
-        self._run, self.log = self._beside / "run", self._beside / "agent.log"
+        # what is not on its disk must neither fill it nor go with it
+        self.beside = folder.with_name(f"{folder.name}.host")
+        self._run, self.log = self.beside / "run", self.beside / "agent.log"
+        self.clock_file = self.beside / CLOCK
+        self._clock = ("--clock", str(self.clock_file)) if clock else ()
+        self.life = 0
+        """Counts power cycles and reboots."""
 
     # --- its disk --------------------------------------------------------------------------------
 
-    async def flash(self, seed: int, preload: str | None) -> None:
-        """Write its disk; a device that is not fresh is registered, with its release on it.
+    def make(self) -> None:
+        """Its disk is there, and empty."""
+        self.beside.mkdir()
+        (self.beside / RESOLV).write_text(self.works.resolv_conf())
+        (self.beside / SWITCH).write_text(NSSWITCH)
+        if self._wants_card:
+            self.card = Card(self.folder)
+        else:
+            self.folder.mkdir()
+
+    async def preregister(self, seed: int, *, preload: str | None, configured: bool = True) -> None:
+        """A person registers it; its disk gets the keys, and a release if one is named.
 
         Args:
             seed: of the run.
-            preload: commit of the release; ``None``: nothing, and the device registers itself.
+            preload: commit of the release.
+            configured: the image was downloaded from the cloud and has its poll interval.
         """
-        if self._wants_card:
-            self.card = Card(self.folder)
-            self._beside.mkdir()
-        else:
-            self.folder.mkdir()
-        (self.folder / "resolv.conf").write_text(self.works.resolv_conf())
-        (self.folder / "nsswitch.conf").write_text(NSSWITCH)
-        values: dict[str, Any] = {
-            "apiEndpoint": f"http://{NAMES['api']}:{PLACES['api'].port}",
-            "vpnEndpoint": NAMES["vpn"],
-            "vpnPort": PLACES["vpn"].port,
-            "applicationId": self._fleet.id,
-            "deviceType": self.spec.device_type,
-            "apiKey": self._fleet.provisioning_key,
-        }
-        if preload is not None:
-            self.uuid = digest("uuid", seed, self.spec.name)
-            key = digest("key", seed, "device", self.spec.name)
-            made = await self._register(self.uuid, key)
-            del values["apiKey"]
-            values |= {"uuid": self.uuid, "deviceApiKey": key, "registered_at": 1, "deviceId": made}
-        self._config.write_text(json.dumps(values))
-        await self._write_state(preload)
+        uuid = digest("uuid", seed, self.spec.name)
+        key = digest("key", seed, "device", self.spec.name)
+        number = await self._register(uuid, key)
+        identity = {"uuid": uuid, "deviceApiKey": key, "registered_at": 1, "deviceId": number}
+        await self._flash(identity, preload, configured=configured)
+
+    async def provision(self, *, preload: str | None, configured: bool = True) -> None:
+        """Its disk gets an image of its fleet with the provisioning key: it registers itself."""
+        key = {"apiKey": self.fleet.provisioning_key}
+        await self._flash(key, preload, configured=configured)
+
+    async def _flash(
+        self, identity: Mapping[str, Any], preload: str | None, *, configured: bool
+    ) -> None:
+        disk.wipe(self.folder)
+        await disk.write(
+            self.folder,
+            self._cloud,
+            self.fleet,
+            device_type=self.spec.device_type,
+            identity=identity,
+            name=self.spec.name,
+            preload=preload,
+            configured=configured,
+        )
 
     async def _register(self, uuid: str, key: str) -> int:
+        """The number of its row; one that is there stays."""
         body = {
-            "application": self._fleet.id,
+            "application": self.fleet.id,
             "uuid": uuid,
             "device_type": self.spec.device_type,
             "api_key": key,
         }
-        headers = {"Authorization": f"Bearer {self._fleet.provisioning_key}"}
-        url = f"{self._cloud.url}/device/register"
-        async with self._cloud.session.post(url, json=body, headers=headers) as answer:
-            answer.raise_for_status()
-            number: int = (await answer.json())["id"]
+        path, provisioning = "/device/register", self.fleet.provisioning_key
+        status, found = await self._cloud.ask("POST", path, body, key=provisioning)
+        if status == CONFLICT:
+            rows = await self._cloud.rows(f"device(uuid='{uuid}')?$select=id")
+            return int(rows[0]["id"])
+        if status >= BAD:
+            raise LabError(f"the cloud refused {path}: {status} {found}")
+        number = int(found["id"])
         rename = f"/v7/device({number})"
         await self._cloud.must("PATCH", rename, {"device_name": self.spec.name})
         return number
 
-    async def _write_state(self, preload: str | None) -> None:
-        state = self.folder / "state"
-        state.mkdir()
-        config = DeviceConfig(self._config)
-        target = None
-        if preload is not None:
-            path = f"/device/v3/fleet/{self._fleet.uuid}/state"
-            found = await self._cloud.must("GET", path)
-            apps = found[self._fleet.uuid]["apps"]
-            target = {"name": self.spec.name, "apps": apps, "config": {}}
-            await self._preload(state, config, self._fleet.images[preload])
-        downloaded = without_prefix({f"BALENA_{POLL_INTERVAL}": str(self._cloud.poll_interval_ms)})
-        persisted = Persisted(**{**config.identity(), "target": target, "config": downloaded})
-        FileDisk(config, state).save(persisted)
+    def clone(self, other: LabDevice) -> None:
+        """Its card is a copy of another one's, with all that has been written there."""
+        disk.wipe(self.folder)
+        shutil.copytree(other.folder, self.folder, symlinks=True, dirs_exist_ok=True)
+        self.fleet, self.present = other.fleet, other.present
 
-    async def _preload(self, state: Path, config: DeviceConfig, images: list[str]) -> None:
-        identity = config.identity()
-        store = Images(
-            state / "images",
-            self._cloud.session,
-            plain=[f"{NAMES['registry']}:{PLACES['registry'].port}"],
-            credentials=lambda: (f"d_{identity['uuid']}", identity["device_api_key"]),
-            arch=platform.machine(),
-        )
-        for image in images:
-            await store.pull(image, lambda _: None)
+    @property
+    def identity(self) -> tuple[str | None, str | None]:
+        """The uuid and the key on its disk."""
+        return disk.identity_of(self.folder)
+
+    @property
+    def api(self) -> str:
+        """Host and port of the API, as it knows it."""
+        return disk.API
+
+    @property
+    def uuid(self) -> str | None:
+        """As its disk says."""
+        return self.identity[0]
 
     # --- power -----------------------------------------------------------------------------------
 
     async def power_on(self) -> None:
         """Power comes: the board boots; the agent starts, and cloudlink where it is a program of
         its own."""
-        if self._programs or self._booting is not None:
+        if self._programs or self._booting is not None or self.spec.scripted:
             return
         if self.works.plugged:
             self.works.plug()
@@ -196,23 +218,36 @@ class LabDevice:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _start(self, part: str) -> None:
-        clock, folder = self._cloud.clock, self.folder
-        path = os.pathsep.join((str(self._beside / "bin"), os.environ.get("PATH", os.defpath)))
+        words = ["--part", part, "--config", str(self.folder / disk.CONFIG), *self._clock]
+        words += ["--state", str(self.folder / disk.STATE), "--run", str(self._run)]
+        words += ["--behaviour", self.spec.behaviour, "--listen", EVERYWHERE]
+        words += ["--boot-time", str(self._boot_ms / 1_000)]
+        words += ["--speed", str(self._cloud.clock.speed), "--tunnel", self._cloud.tunnel]
+        if self._cloud.scheme == "http":
+            words += ["--insecure-registry", disk.REGISTRY]
+        self._programs[part] = await self.run("-m", "scenarios", "agent", *words)
+
+    async def run(self, *words: str, given: bytes | None = None) -> asyncio.subprocess.Process:
+        """Start Python at the device: in its namespace, with files of ``/etc`` of its own.
+
+        Args:
+            words: for Python.
+            given: on its standard input.
+        """
+        path = os.pathsep.join((str(self.beside / "bin"), os.environ.get("PATH", os.defpath)))
         with self.log.open("ab") as log:
-            self._programs[part] = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.site.device, "sh", "-c", IN_ITS_OWN_WORLD, "sh"),
-                *(str(folder / "resolv.conf"), str(folder / "nsswitch.conf")),
-                *(sys.executable, "-m", "scenarios", "agent"),
-                *("--config", str(self._config), "--listen", EVERYWHERE),
-                *("--state", str(folder / "state"), "--run", str(self._run)),
-                *("--behaviour", self.spec.behaviour, "--speed", str(clock.speed)),
-                *("--tunnel", self._cloud.tunnel, "--part", part),
-                *("--boot-time", str(self._boot_ms / 1_000)),
-                *("--insecure-registry", f"{NAMES['registry']}:{PLACES['registry'].port}"),
+                *(str(self.beside), sys.executable, *words),
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **clock.environment(), "PATH": path},
+                env={**os.environ, **self._cloud.clock.environment(), "PATH": path},
             )
+        if process.stdin is not None and given is not None:
+            process.stdin.write(given)
+            process.stdin.close()
+        return process
 
     async def power_off(self) -> None:
         """Cut the power: not one packet gets out, everything dies, the memory is gone."""
@@ -220,12 +255,27 @@ class LabDevice:
         await self._not_booting()
         await self._killed()
         self._forget()
+        if self.card is not None:
+            self.card.power_gone()
 
     async def reboot(self) -> None:
         """From its shell: programs are asked to stop, then it starts again."""
+        if not self._programs:
+            return
+        await self.shut_down()
+        await self.power_on()
+
+    async def shut_down(self) -> None:
+        """In order: programs are asked to stop, and the memory is gone."""
         await self.stop()
         self._forget()
-        await self.power_on()
+        if self.card is not None:
+            self.card.power_gone()
+
+    @property
+    def powered(self) -> bool:
+        """It has power, and its programs run."""
+        return bool(self._programs)
 
     async def stop(self) -> None:
         """Ask everything to stop; what does not is killed."""
@@ -279,37 +329,63 @@ class LabDevice:
 
     def _forget(self) -> None:
         """What lies in memory is gone: locks, the last report."""
+        self.life += 1
         shutil.rmtree(self._run, ignore_errors=True)
 
     # --- its files -------------------------------------------------------------------------------
 
-    def lock_files(self, service: str | None, services: list[str]) -> list[Path]:
-        """Lock files of a service, or of all."""
-        base = self._run / "services" / str(self._fleet.id)
-        return [base / name / "updates.lock" for name in ([service] if service else services)]
+    def lock_files(self, service: str | None, services: Sequence[str]) -> list[Path]:
+        """Lock files of a service, or of all, in each app that has containers.
 
-    def handover_files(self, service: str | None, services: list[str]) -> list[Path]:
+        Args:
+            service: whose; ``None``: of all.
+            services: of the fleet, where there is no container yet.
+        """
+        apps = {app_id for app_id, _ in self._containers()} or {self.fleet.id}
+        found = self._containers() or {(self.fleet.id, name) for name in services}
+        if service is not None:
+            found = {(app_id, service) for app_id in apps}
+        base = self._run / "services"
+        return [base / str(app) / name / "updates.lock" for app, name in sorted(found)]
+
+    def handover_files(self, service: str | None, services: Sequence[str]) -> list[Path]:
         """Where a new service says that the old one may go."""
         return [path.with_name("handover-complete") for path in self.lock_files(service, services)]
 
+    def _stored(self) -> list[dict[str, Any]]:
+        """Containers as the engine has stored them."""
+        found = []
+        for path in sorted((self.folder / disk.STATE / "containers").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                value = json.loads(path.read_text())
+                if isinstance(value, dict):
+                    found.append(value)
+        return found
+
+    def _containers(self) -> set[tuple[int, str]]:
+        """App and service of each container."""
+        return {(value["app_id"], value["container"]["service"]) for value in self._stored()}
+
     def processes_of(self, service: str) -> list[int]:
         """The session leaders of a service's containers that run."""
-        folder = self.folder / "state" / "containers"
-        running = marked(str(folder.resolve()))
-        found = []
-        for path in sorted(folder.glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                value = json.loads(path.read_text())
-                if value["container"]["service"] == service and value["mark"] in running:
-                    found.append(running[value["mark"]].pid)
-        return found
+        running = marked(str((self.folder / disk.STATE / "containers").resolve()))
+        return [
+            running[value["mark"]].pid
+            for value in self._stored()
+            if value["container"]["service"] == service and value["mark"] in running
+        ]
 
     def undervolt(self, *, on: bool) -> None:
         """Its firmware says so: a program in the place of a Raspberry Pi's ``vcgencmd``."""
-        folder = self._beside / "bin"
+        folder = self.beside / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "vcgencmd"
         aside = program.with_name("vcgencmd.new")
         aside.write_text(f"#!/bin/sh\necho throttled={'0x50005' if on else '0x0'}\n")
         aside.chmod(0o755)
         aside.replace(program)
+
+    def upgrade(self, version: str) -> None:
+        """The host OS on it is another one from the next start on."""
+        lines = ("ID=balena-os", f"PRETTY_NAME={shlex.quote(version)}", "VARIANT_ID=prod")
+        (self.beside / RELEASE).write_text("\n".join(lines) + "\n")

@@ -7,33 +7,38 @@ import contextlib
 import shutil
 import tempfile
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from agent.daemon.registry import PullError
-from cloud_stub.observe import FIELDS
 
 from .. import verbs
 from ..clock import Clock
 from ..errors import LabError
+from ..fields import kind_of
 from ..history import History, Mark, Note
 from ..simulation.steps import describe
-from .cloud import CloudProcess, Fleet
+from .cloud import CloudProcess
 from .device import LabDevice
+from .fleets import Fleet
 from .netns import Names, needs, own_prefix, sweep
+from .ntp import DeviceClock, TimeServer
 from .places import SITES_MAX
+from .recorded import Identity, Seen, history_of
+from .scripted import VpnInstances
 from .steps import carry_out, refuse_what_cannot_be
 from .topology import make_cloud
 from .wire import can_have_wires
 from .works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
     from ..how import How
-    from ..model import Scenario, Step
+    from ..model import DeviceSpec, Scenario, Step
 
 VPN = "vpn1"
 """The one VPN service instance."""
@@ -57,11 +62,17 @@ class HostWorld:
             {name for release in _releases(scenario) for name in release.services}
         )
         self.cloud: CloudProcess
-        self.fleet: Fleet
+        self.fleets: dict[str, Fleet] = {}
+        self.clocks: dict[str, DeviceClock] = {}
+        """Of the devices whose clock the scenario changes."""
+        self.instances = VpnInstances()
+        self._time: TimeServer | None = None
         self._folder = folder
         self._names = Names()
         self._began_ms = 0
-        self._initial: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        """uuid → what was shown of it before the scenario began."""
+        self._identities: dict[str, list[Identity]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def now_ms(self) -> int:
@@ -71,6 +82,13 @@ class HostWorld:
     def note(self, device: LabDevice, text: str) -> None:
         """A line of the run's history."""
         self.history.notes.append(Note(self.now_ms(), device.spec.name, text))
+
+    def flashed(self, device: LabDevice, cause: str, *, registered: bool = False) -> None:
+        """The device's disk is about to be another one: so will be its uuid."""
+        known = self._identities[device.spec.name]
+        if known[-1].uuid is None:
+            known[-1] = known[-1]._replace(uuid=device.uuid)
+        known.append(Identity(self.now_ms(), None, cause, registered))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something while the timeline goes on."""
@@ -102,92 +120,139 @@ class HostWorld:
     async def _set_up(self) -> None:
         scenario = self.scenario
         namespace = make_cloud(self._names)
-        self.cloud = CloudProcess(namespace, self._folder, self.clock, self._tunnel)
+        wrong = _met_by(scenario, verbs.Clock)
+        self.cloud = CloudProcess(
+            namespace, self._folder, self.clock, self._tunnel, tls=bool(wrong)
+        )
         self.cloud.poll_interval_ms = scenario.cloud.default_poll_interval_ms
         await self.cloud.start(scenario)
-        first = scenario.devices[0]
-        self.fleet = await Fleet.make(self.cloud, first.fleet, first.device_type)
-        await self.fleet.release(scenario.releases[first.fleet])
-        bad, split = _met_by(scenario, verbs.Impair), _met_by(scenario, verbs.Supervisor)
-        full = _met_by(scenario, verbs.Disk)
-        felt = scenario.links.latency_ms / self.clock.speed >= FELT_MS and not can_have_wires()
+        if wrong:
+            self._time = TimeServer(namespace, self.clock)
+            await self._time.start()
+        mortal = frozenset(
+            step.action.name
+            for step in scenario.steps
+            if isinstance(step.action, verbs.Service) and step.action.state == "exit"
+        )
+        kinds = {spec.fleet: spec.device_type for spec in scenario.devices}
+        for name in sorted({*kinds, *_named_fleets(scenario)}):
+            kind = kinds.get(name, scenario.devices[0].device_type)
+            self.fleets[name] = await Fleet.make(self.cloud, name, kind, mortal=mortal)
+            if name in scenario.releases:
+                await self.fleets[name].release(scenario.releases[name])
+                # it takes a second, and a step must not
+                await self.fleets[name].fetched(scenario.releases[name].commit)
         for number, spec in enumerate(scenario.devices, 1):
-            works = Works(
-                self._names,
-                namespace,
-                number,
-                name=spec.name,
-                seed=self.seed,
-                speed=self.clock.speed,
-                bad=spec.name in bad or felt,
-                latency_ms=scenario.links.latency_ms if felt else 0,
-            )
-            device = LabDevice(
-                spec,
-                works,
-                self._folder / spec.name,
-                self.cloud,
-                self.fleet,
-                split=spec.name in split,
-                card=spec.name in full,
-                boot_ms=scenario.links.boot_ms,
-            )
-            self.devices[spec.name] = device
-            await works.start()
-            preload = None if spec.fresh else scenario.releases[spec.fleet].commit
-            await device.flash(self.seed, preload)
-            if device.uuid is not None:
-                path = f"/fieldbeat/v1/devices/{device.uuid}"
-                self._initial[spec.name] = await self.cloud.must("GET", path)
+            await self._device(number, spec, namespace)
         await asyncio.gather(*(device.works.reachable() for device in self.devices.values()))
         await self.cloud.registry_rate(scenario.links.registry_bytes_per_second)
+
+    async def _device(self, number: int, spec: DeviceSpec, namespace: str) -> None:
+        scenario, name = self.scenario, spec.name
+        steered = name in _met_by(scenario, verbs.Clock)
+        felt = scenario.links.latency_ms / self.clock.speed >= FELT_MS and not can_have_wires()
+        works = Works(
+            self._names,
+            namespace,
+            number,
+            name=name,
+            seed=self.seed,
+            speed=self.clock.speed,
+            bad=felt or name in _met_by(scenario, verbs.Impair),
+            latency_ms=scenario.links.latency_ms if felt else 0,
+        )
+        device = LabDevice(
+            spec,
+            works,
+            self._folder / name,
+            self.cloud,
+            self.fleets[spec.fleet],
+            split=name in _met_by(scenario, verbs.Supervisor),
+            card=name in _met_by(scenario, verbs.Disk),
+            clock=steered,
+            boot_ms=scenario.links.boot_ms,
+        )
+        self.devices[name] = device
+        if steered:
+            note, powered = partial(self.note, device), lambda: device.powered
+            self.clocks[name] = DeviceClock(
+                works.site, device.clock_file, self.clock, powered=powered, note=note
+            )
+        await works.start()
+        device.make()
+        if spec.fresh:
+            await device.provision(preload=None)
+        else:
+            await device.preregister(self.seed, preload=scenario.releases[spec.fleet].commit)
+        if device.uuid is not None:
+            path = f"/fieldbeat/v1/devices/{device.uuid}"
+            self._rows[device.uuid] = await self.cloud.must("GET", path)
+        self._identities[name] = [Identity(0, device.uuid, "began")]
 
     async def _timeline(self) -> None:
         scenario = self.scenario
         self._began_ms = self.clock.now_ms()
         for step in scenario.steps:
-            await self._sleep_until(step.at_ms)
+            await self.sleep_until(step.at_ms)
             text = describe(step.action)
             self.history.marks.append(Mark(self.now_ms(), step.id, text, step.devices))
             await carry_out(self, step)
-        await self._sleep_until(scenario.end_ms)
+        await self.sleep_until(scenario.end_ms)
         self.history.end_ms = scenario.end_ms
         await asyncio.sleep(SETTLE_MS / 1_000 / self.clock.speed + 0.5)
         await self._record()
 
-    async def _sleep_until(self, at_ms: int) -> None:
+    async def sleep_until(self, at_ms: int) -> None:
+        """Wait for a moment of the scenario."""
         left_ms = max(0, at_ms - self.now_ms())
         await asyncio.sleep(left_ms / 1_000 / self.clock.speed)
 
     async def _record(self) -> None:
         """What the cloud showed, from its own history: before the timeline and in it."""
-        for device in self.devices.values():
-            if device.uuid is None:
-                device.uuid = _uuid_of(device.folder)
-        names = {d.uuid: name for name, d in self.devices.items() if d.uuid is not None}
-        blank: dict[str, Any] = dict.fromkeys(FIELDS)
-        initial = {name: {**blank, **self._initial.get(name, {})} for name in self.devices}
-        later = []
-        for event in await self.cloud.events():
-            name = names.get(event["device"])
-            if name is None:
-                continue
-            at_ms = _ms(event["at"]) - self._began_ms
-            if 0 <= at_ms <= self.scenario.end_ms:
-                later.append((at_ms, name, event))
-        recorded = History(initial)
+        for name, found in self._identities.items():
+            if found[-1].uuid is None:
+                found[-1] = found[-1]._replace(uuid=self.devices[name].uuid)
+        events = [
+            Seen(
+                _ms(event["at"]) - self._began_ms,
+                event["device"],
+                event["field"],
+                self._value(event["field"], event["from"]),
+                self._value(event["field"], event["to"]),
+                event["cause"],
+            )
+            for event in await self.cloud.events()
+        ]
+        inside = [event for event in events if 0 <= event.at_ms <= self.scenario.end_ms]
+        final = {}
+        for uuid in {event.uuid for event in inside} | set(_uuids(self._identities)):
+            status, row = await self.cloud.ask("GET", f"/fieldbeat/v1/devices/{uuid}")
+            if status < 400:
+                final[uuid] = self._row(row)
+        rows = {uuid: self._row(row) for uuid, row in self._rows.items()}
+        recorded = history_of(rows, self._identities, inside, final)
         recorded.marks, recorded.notes = self.history.marks, self.history.notes
         recorded.unmet, recorded.end_ms = self.history.unmet, self.history.end_ms
-        for at_ms, name, event in later:
-            recorded.changes.add(at_ms, name, event["field"], event["to"], event["cause"])
         self.history = recorded
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {field: self._value(field, value) for field, value in row.items()}
+
+    def _value(self, field: str, value: Any) -> Any:
+        """A field's value as every lab has it: moments in ms since the scenario began."""
+        moment = kind_of(field) == "moment" and isinstance(value, str)
+        return _ms(value) - self._began_ms if moment else value
 
     async def _clean_up(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for clock in self.clocks.values():
+            clock.close()
         await asyncio.gather(*(device.stop() for device in self.devices.values()))
         await asyncio.gather(*(device.works.close() for device in self.devices.values()))
+        if self._time is not None:
+            self._time.close()
         if hasattr(self, "cloud"):
             with contextlib.suppress(LabError):
                 await self.cloud.close()
@@ -195,15 +260,6 @@ class HostWorld:
         for device in self.devices.values():
             with contextlib.suppress(LabError):
                 device.close(keep=self._keep)
-
-
-def _uuid_of(folder: Path) -> str | None:
-    import json
-
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / "config.json").read_text()).get("uuid")
-        return found if isinstance(found, str) else None
-    return None
 
 
 def _ms(text: str) -> int:
@@ -219,6 +275,17 @@ def _steps_of(scenario: Scenario, verb: type[verbs.Verb]) -> list[Step]:
     return [step for step in scenario.steps if isinstance(step.action, verb)]
 
 
+def _uuids(identities: Mapping[str, Sequence[Identity]]) -> Iterator[str]:
+    for found in identities.values():
+        yield from (identity.uuid for identity in found if identity.uuid is not None)
+
+
+def _named_fleets(scenario: Scenario) -> set[str]:
+    """Fleets that steps speak of."""
+    named = {getattr(step.action, "fleet", None) for step in scenario.steps}
+    return {name for name in named if name is not None}
+
+
 def _releases(scenario: Scenario) -> list[Any]:
     steps = [step.action for step in scenario.steps]
     return [
@@ -230,8 +297,6 @@ def _releases(scenario: Scenario) -> list[Any]:
 def check_host(scenario: Scenario) -> None:
     """Raise ``LabError`` for what this lab cannot do, and for what this machine lacks."""
     refuse_what_cannot_be(scenario)
-    if len({device.fleet for device in scenario.devices}) > 1:
-        raise LabError("the host lab has one fleet")
     for step in _steps_of(scenario, verbs.VpnServer):
         name = getattr(step.action, "name", None)
         if name not in (None, VPN):

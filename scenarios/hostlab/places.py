@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..simulation.links import RETRANSMIT_MIN_MS
 
-API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT = 8080, 8443, 5000, 53
+API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT, NTP_PORT = 8080, 8443, 5000, 53, 123
 CLOUD_NET = 16
 SITES_MAX = 200
 
@@ -23,8 +23,9 @@ PLACES: dict[str, Place] = {
     "api": Place("10.202.0.1", API_PORT, ("tcp",)),
     "vpn": Place("10.202.0.2", VPN_PORT, ("tcp", "udp")),
     "registry": Place("10.202.0.3", REGISTRY_PORT, ("tcp",)),
+    "ntp": Place("10.202.0.4", NTP_PORT, ("udp",)),
 }
-"""Each site has a resolver of its own; ``ntp`` is not spoken, devices have our clock."""
+"""Each site has a resolver of its own."""
 NAMES: dict[str, str] = {name: f"{name}.fieldbeat.test" for name in PLACES}
 """What devices know them by (RFC 2606 keeps ``.test`` for such)."""
 HOSTS: dict[str, str] = {NAMES[name]: place.host for name, place in PLACES.items()}

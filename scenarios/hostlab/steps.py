@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import verbs
 from ..errors import LabError
-from ..history import Unmet
-from ..simulation.steps import ACTION_PATHS
+from ..roster import fleets_of
+from ..simulation.steps import flash_script, os_script
+from . import people
+from .host_os import run_program
+from .scripted import Primitive, primitive
 from .wire import can_have_wires
 
 if TYPE_CHECKING:
@@ -23,59 +26,29 @@ if TYPE_CHECKING:
 
 OVERRIDE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 _TAKE = "import os, sys; os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY))"
-_WHOLE = (
-    verbs.PowerOn
-    | verbs.PowerOff
-    | verbs.Reboot
-    | verbs.Network
-    | verbs.Firewall
-    | verbs.Dns
-    | verbs.CaptivePortal
-    | verbs.Dhcp
-    | verbs.Registry
-    | verbs.Supervisor
-    | verbs.Disk
-    | verbs.Undervolt
-    | verbs.HandoverComplete
-    | verbs.Account
-    | verbs.Pin
-    | verbs.Lock
-    | verbs.DoAction
-    | verbs.End
-)
+_REFUSED: dict[type[verbs.Verb], str] = {
+    verbs.CloudRestart: "cloud_restart (the stub's VPN servers would go with it)",
+    verbs.Incident: "incident (the stub as a server is always well)",
+    verbs.Delta: "delta (its registry makes none)",
+}
 
 
 def refuse_what_cannot_be(scenario: Scenario) -> None:
     """Raise ``LabError`` naming every verb this lab cannot do."""
     unable = sorted({_unable(step.action) for step in scenario.steps} - {""})
-    home = scenario.devices[0].fleet
-    named = {getattr(step.action, "fleet", None) for step in scenario.steps} - {None, home}
-    unable += [f"a fleet of the name {name}" for name in sorted(map(str, named))]
-    if any(device.scripted for device in scenario.devices):
-        unable.append("fleet: {scripted: true}")
     if unable:
         raise LabError(f"the host lab cannot do: {', '.join(unable)}; use --lab virtual")
 
 
 def _unable(action: Any) -> str:
     match action:
-        case verbs.Release():
-            services = action.services.values()
-            if any(s.requires or s.start_time_ms or s.stop_time_ms for s in services):
-                return "release with requires, start_time or stop_time"
         case verbs.Impair() if action.idle_timeout_ms is not None:
             return "impair idle_timeout"
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
-        case verbs.Disk() if action.wear is not None or action.state == "forgets":
-            return f"disk {action.state or 'wear'}"
-        case verbs.Service() if action.state == "exit":
-            return "service exit (the restart policy is always)"
-        case verbs.Config() | verbs.Api() | verbs.VpnServer() | verbs.Service():
-            pass
         case _:
-            return "" if isinstance(action, _WHOLE) else str(action.do)
+            return _REFUSED.get(type(action), "")
     return ""
 
 
@@ -86,22 +59,42 @@ async def carry_out(world: HostWorld, step: Step) -> None:
     match action:
         case verbs.End():
             pass
-        case verbs.Release():
-            await world.fleet.release(action)
         case verbs.Api() | verbs.Registry():
             await world.cloud.fault("api" if isinstance(action, verbs.Api) else "registry", action)
         case verbs.VpnServer():
             names = [action.name] if action.name else ["vpn1"]
             for name in names:
                 await world.cloud.must("PUT", f"/fieldbeat/v1/vpn/{name}", {"state": action.state})
-        case verbs.Config() if action.level == "fleet":
-            where = f"application/id eq {world.fleet.id}"
-            await _variable(world, "application", where, world.fleet.id, action)
+        case verbs.Release():
+            await _in_fleets(world, step, action)
+        case verbs.Config() | verbs.Environment() if action.level == "fleet":
+            await _in_fleets(world, step, action)
         case verbs.DoAction():
             for device in devices:
-                world.spawn(_through_cloudlink(world, device, step, action))
+                world.spawn(people.act(world, device, step, action))
+        case verbs.PostProvision() | verbs.OsUpdate():
+            for device in devices:
+                world.spawn(_host_program(world, device, action))
         case _:
             await asyncio.gather(*(_on_device(world, device, action) for device in devices))
+
+
+async def _in_fleets(
+    world: HostWorld, step: Step, action: verbs.Release | verbs.Config | verbs.Environment
+) -> None:
+    """In the fleet that is named, or in those of the step's devices."""
+    members: dict[str, list[str]] = {}
+    for spec in world.scenario.devices:
+        members.setdefault(spec.fleet, []).append(spec.name)
+    named = getattr(action, "fleet", None)
+    for name in (named,) if named else fleets_of(step.devices, members):
+        match action:
+            case verbs.Release():
+                await world.fleets[name].release(action)
+            case verbs.Config():
+                await people.fleet_config(world, name, action)
+            case verbs.Environment():
+                await people.fleet_environment(world, name, action)
 
 
 async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
@@ -113,14 +106,53 @@ async def _on_device(world: HostWorld, device: LabDevice, action: Any) -> None:
         case verbs.Reboot():
             await device.reboot()
         case verbs.Pin():
-            release = None if action.latest else world.fleet.releases[action.commit or ""]
-            await world.cloud.must("PATCH", _row(device), {"should_be_running__release": release})
+            await people.pin(world, device, None if action.latest else action.commit)
         case verbs.Config():
-            await _device_variable(world, device, action)
+            await people.device_config(world, device, action)
+        case verbs.Environment():
+            await people.device_environment(world, device, action)
         case verbs.Account():
-            await _account(world, device, action.set)
+            await people.account(world, device, action.set)
+        case verbs.Move():
+            await people.move(world, device, action.fleet)
+        case verbs.Preregister() | verbs.Provision() | verbs.Clone():
+            await _to_its_disk(world, device, action)
+        case _ if isinstance(action, Primitive):
+            await primitive(world, device, action)
         case _:
             await _at_site(world, device, action)
+
+
+async def _to_its_disk(
+    world: HostWorld, device: LabDevice, action: verbs.Preregister | verbs.Provision | verbs.Clone
+) -> None:
+    """What is written to its disk from outside."""
+    cause = "cloned" if isinstance(action, verbs.Clone) else "written anew"
+    world.flashed(device, cause, registered=isinstance(action, verbs.Preregister))
+    match action:
+        case verbs.Preregister():
+            await device.preregister(
+                world.seed, preload=action.release, configured=action.configured
+            )
+        case verbs.Provision():
+            await device.provision(preload=action.release, configured=action.configured)
+        case verbs.Clone():
+            device.clone(world.devices[action.of])
+
+
+async def _host_program(
+    world: HostWorld, device: LabDevice, action: verbs.PostProvision | verbs.OsUpdate
+) -> None:
+    if isinstance(action, verbs.OsUpdate):
+        script, version = os_script(action), action.version
+    else:
+        script, version = flash_script(action), None
+        if device.uuid is None:
+            world.flashed(device, "written anew", registered=True)
+            await device.preregister(world.seed, preload=None)
+        if device.works.plugged:
+            device.works.plug()
+    await run_program(world, device, script, version=version)
 
 
 async def _at_site(world: HostWorld, device: LabDevice, action: Any) -> None:
@@ -148,14 +180,18 @@ async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
         case verbs.Supervisor():
             await device.supervisor(action.state)
         case verbs.Service():
-            number = signal.SIGTERM if action.state == "restart" else signal.SIGSEGV
             for pid in device.processes_of(action.name):
-                os.killpg(pid, number)
+                os.killpg(pid, _signal(device, action))
         case verbs.Disk():
-            assert device.card is not None
-            await device.card.change(action.state or "ok")
+            if action.state is not None:  # wear is said of a card: it does nothing in any lab
+                assert device.card is not None
+                await device.card.change(action.state)
         case verbs.Undervolt():
             device.undervolt(on=action.state == "on")
+        case verbs.Clock():
+            world.clocks[device.spec.name].change(
+                shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms
+            )
         case verbs.HandoverComplete():
             for path in device.handover_files(action.service, world.services):
                 if path.parent.is_dir():
@@ -166,55 +202,23 @@ async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
             raise AssertionError(f"no verb of this lab: {action!r}")
 
 
+def _signal(device: LabDevice, action: verbs.Service) -> signal.Signals:
+    """How user code ends: of its own will with status 0, which SIGTERM asks for, or not."""
+    if action.state == "crash":
+        return signal.SIGSEGV
+    for_good = action.state == "exit" or action.name not in device.fleet.mortal
+    return signal.SIGTERM if for_good else signal.SIGKILL
+
+
 def _met(world: HostWorld, device: LabDevice, name: str, count: int) -> None:
     world.note(device, f"the site firewall met {count} packets of {name}")
-
-
-def _row(device: LabDevice) -> str:
-    return f"/v7/device(uuid='{device.uuid}')"
-
-
-# --- the cloud's side ---------------------------------------------------------------------------
-
-
-async def _account(world: HostWorld, device: LabDevice, standing: str) -> None:
-    match standing:
-        case "frozen" | "thawed":
-            await world.cloud.must("PATCH", _row(device), {"is_frozen": standing == "frozen"})
-        case "active" | "deactivated":
-            await world.cloud.must("PATCH", _row(device), {"is_active": standing == "active"})
-        case _:
-            await world.cloud.must("DELETE", _row(device))
-
-
-async def _device_variable(world: HostWorld, device: LabDevice, action: verbs.Config) -> None:
-    found = await world.cloud.rows(f"device(uuid='{device.uuid}')?$select=id")
-    where = f"device/uuid eq '{device.uuid}'"
-    await _variable(world, "device", where, found[0]["id"], action)
-
-
-async def _variable(
-    world: HostWorld, owner: str, where: str, number: int, action: verbs.Config
-) -> None:
-    """A configuration variable of a device or of the fleet."""
-    resource = f"{owner}_config_variable"
-    rows = await world.cloud.rows(f"{resource}?$filter=name eq '{action.name}' and {where}")
-    if action.value is None:
-        for row in rows:
-            await world.cloud.must("DELETE", f"/v7/{resource}({row['id']})")
-    elif rows:
-        path = f"/v7/{resource}({rows[0]['id']})"
-        await world.cloud.must("PATCH", path, {"value": action.value})
-    else:
-        given = {owner: number, "name": action.name, "value": action.value}
-        await world.cloud.post(resource, **given)
 
 
 async def _lock(world: HostWorld, device: LabDevice, action: verbs.Lock) -> None:
     """Lock files are made by a process of their own, as user code does it (``O_EXCL``)."""
     if action.override is not None:
         value = "1" if action.override else None
-        await _device_variable(world, device, verbs.Config(name=OVERRIDE, value=value))
+        await people.device_config(world, device, verbs.Config(name=OVERRIDE, value=value))
     for path in device.lock_files(action.service, world.services):
         if action.state == "hold":
             command = (sys.executable, "-c", _TAKE, str(path))
@@ -224,33 +228,4 @@ async def _lock(world: HostWorld, device: LabDevice, action: verbs.Lock) -> None
         elif action.state == "release":
             path.unlink(missing_ok=True)
     if action.force:
-        await world.cloud.ask("POST", ACTION_PATHS["update"], _call(world, device, force=True))
-
-
-def _call(
-    world: HostWorld, device: LabDevice, *, force: bool, cancel: bool = False
-) -> dict[str, Any]:
-    flags = {"force": force, "cancel": cancel}
-    data = {"appId": world.fleet.id, **{name: True for name, given in flags.items() if given}}
-    return {"uuid": device.uuid, "method": "POST", "data": data}
-
-
-async def _through_cloudlink(
-    world: HostWorld, device: LabDevice, step: Step, action: verbs.DoAction
-) -> None:
-    call = _call(world, device, force=action.force, cancel=action.cancel)
-    status, body = await world.cloud.ask("POST", ACTION_PATHS[action.name], call)
-    text = f"{action.name} answered {status}"
-    world.note(device, text)
-    wanted = action.expect
-    if wanted is None or wanted == status or (wanted == "ok" and status < 300):
-        return
-    said = f" ({body})" if isinstance(body, str) and body else ""
-    world.history.unmet.append(
-        Unmet(
-            world.now_ms(),
-            device.spec.name,
-            f"{text}{said}, expected {wanted}",
-            step.where.line,
-        )
-    )
+        await people.force_update(world, device)

@@ -279,17 +279,23 @@ def _on_account(world: World, device: Device, action: Any) -> None:
         case verbs.Provision():
             world.provision(device, preload=action.release, configured=action.configured)
         case verbs.PostProvision():
-            steps = flasher()
-            span = action.flash_time_ms // max(1, len(steps.steps) - 1)
-            paced = [replace(step, after_ms=span if step.after_ms else 0) for step in steps.steps]
-            world.flash(device, ProgressScript(steps=tuple(paced), ends_with="power_off"))
+            world.flash(device, flash_script(action))
         case verbs.OsUpdate():
-            world.conditions.run_host_program(device, _os_script(action), os_version=action.version)
+            world.conditions.run_host_program(device, os_script(action), os_version=action.version)
         case _:
             raise AssertionError(f"no such verb: {action!r}")
 
 
-def _os_script(action: verbs.OsUpdate) -> ProgressScript:
+def flash_script(action: verbs.PostProvision) -> ProgressScript:
+    """What the flasher reports, in the time that is said."""
+    steps = flasher().steps
+    span = action.flash_time_ms // max(1, len(steps) - 1)
+    paced = [replace(step, after_ms=span if step.after_ms else 0) for step in steps]
+    return ProgressScript(steps=tuple(paced), ends_with="power_off")
+
+
+def os_script(action: verbs.OsUpdate) -> ProgressScript:
+    """What the updater reports."""
     steps, wait = [], 0
     for stage in action.steps:
         steps.append(ProgressStep(after_ms=wait, state=stage.state, progress=stage.progress))

@@ -1,0 +1,215 @@
+"""The host lab's other verbs: first boots, clocks, upgrades, fleets, raw primitives.
+
+One run for each theme, all begun together: they mostly wait.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scenarios.checks import judge_all
+from scenarios.compile import compile_text
+from scenarios.virtual import run_virtual
+from tests.hostlab.lab import RUN_S, at_once, command, needs_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CLOCK = """
+scenario: A wrong clock
+cloud: {poll_interval: 1m}
+fleet: {devices: 2}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 5m, do: firewall, block: ntp}
+  - {at: 6m, do: clock, jump: -365d, on: device-1, id: jumped}
+  - {at: 6m, do: clock, jump: 1h, on: device-2}
+  - {at: 15m, do: firewall, allow: ntp, id: open}
+  - {at: 23m, do: end}
+expect:
+  - eventually: {overall_status: operational}
+    after: power_on
+    within: 5m
+  - eventually: {connectivity: Cloudlink Only}
+    after: jumped
+    within: 5m
+    for: device-1
+  - always: {is_connected_to_vpn: true}
+    from: jumped
+  - eventually: {overall_status: operational}
+    after: jumped + 4m
+    within: 3m
+    for: device-2
+  - eventually: {overall_status: operational}
+    after: open
+    within: 6m
+    for: device-1
+"""
+BOOT = """
+scenario: First boots and an upgrade
+cloud: {poll_interval: 1m}
+fleets:
+  fresh: {names: [own, pre], fresh: true}
+  known: {names: [flashed]}
+timeline:
+  - {at: 1m, do: provision, release: r1, on: own}
+  - {at: 1m, do: preregister, on: pre}
+  - {at: 1m, do: post_provision, flash_time: 1m, on: flashed, id: flash}
+  - {at: 4m, do: power_on}
+  - {at: 11m, do: os_update, version: balenaOS 6.3.0, id: upgrade, on: flashed}
+  - {at: 26m, do: end}
+expect:
+  - always: {is_active: null}
+    until: power_on - 1s
+    for: own
+  - always: {overall_status: inactive}
+    from: preregister + 20s
+    until: power_on - 1s
+    for: pre
+  - eventually: {overall_status: configuring}
+    after: flash
+    within: 1m
+    for: flashed
+  - eventually: {overall_status: post-provisioning, provisioning_state: Post-Provisioning}
+    after: flash
+    within: 2m
+    for: flashed
+  - eventually: {overall_status: operational, running_release: r1}
+    after: power_on
+    within: 6m
+  - eventually: {overall_status: configuring, provisioning_state: OS update in progress}
+    after: upgrade
+    within: 1m
+    for: flashed
+  - eventually: {overall_status: operational, os_version: balenaOS 6.3.0}
+    after: upgrade
+    within: 14m
+    for: flashed
+"""
+SCRIPTED = """
+scenario: Raw primitives
+fleet: {scripted: true}
+timeline:
+  - {at: 1m, do: heartbeat}
+  - {at: 2m, do: cloudlink_up}
+  - at: 4m
+    do: report
+    id: reported
+    body: {apps: {$APP: {releases: {r1: {update_status: downloading}}}}}
+  - {at: 8m, do: cloudlink_down, id: down}
+  - {at: 9m, do: end}
+expect:
+  - eventually: {api_heartbeat_state: online}
+    after: heartbeat
+    within: 10s
+  - always: {is_connected_to_vpn: true}
+    from: cloudlink_up + 10s
+    until: down - 1s
+  - always: {update_status: downloading, last_update_status_event: reported}
+    from: reported + 10s
+  - always: {is_connected_to_vpn: false}
+    from: down + 10s
+"""
+FLEETS = """
+scenario: Fleets, variables and disks
+cloud: {poll_interval: 1m}
+fleets:
+  first: {names: [mover, copy]}
+  second: {names: [settled], release: {commit: s1, services: [other]}}
+timeline:
+  - {at: 0s, do: power_on, on: [mover, settled]}
+  - {at: 6m, do: environment, name: SPEED, value: fast, service: main, on: mover, id: changed}
+  - {at: 9m, do: lock, state: hold, service: main, on: mover}
+  - {at: 10m, do: move, fleet: second, on: mover, id: moved}
+  - {at: 16m, do: action, name: reboot, expect: 423, on: mover}
+  - {at: 10m, do: disk, state: forgets, on: settled}
+  - at: 12m
+    do: release
+    fleet: second
+    commit: s2
+    services: {other: {size: 1 MB, requires: sw.supervisor >=99}}
+    id: unfit
+  - {at: 17m, do: release, fleet: second, commit: s3, services: [other], id: released}
+  - {at: 22m, do: power_off, on: [mover, settled], id: cut}
+  - {at: 23m, do: clone, of: mover, on: copy}
+  - {at: 24m, do: power_on, on: [copy, settled], id: again}
+  - {at: 31m, do: end}
+expect:
+  - eventually: {overall_status: operational, running_release: r1}
+    after: power_on
+    within: 5m
+    for: mover
+  - eventually: {update_status: applying changes}
+    after: changed
+    within: 2m
+    for: mover
+  - eventually: {running_release: s1, services.other: Running}
+    after: moved
+    within: 4m
+    for: mover
+  - eventually: {update_status: rejected, running_release: s1}
+    after: unfit
+    within: 4m
+    for: settled
+  - eventually: {running_release: s3, update_status: done}
+    after: released
+    within: 5m
+    for: [mover, settled]
+  - eventually: {running_release: s1}
+    after: again
+    within: 6m
+    for: settled
+  - eventually: {overall_status: operational, running_release: s3}
+    after: again
+    within: 6m
+    for: [mover, copy]
+"""
+RUNS = {"clock": CLOCK, "boot": BOOT, "scripted": SCRIPTED, "fleets": FLEETS}
+SPEED = "30"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of files and results."""
+    return tmp_path_factory.mktemp("lives")
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """All of them at once."""
+    needs_host()
+    lines = {
+        name: command(
+            folder / f"{name}.scenario.yaml",
+            text,
+            *("--speed", SPEED, "--json", str(folder / f"{name}.json")),
+        )
+        for name, text in RUNS.items()
+    }
+    with at_once(lines) as begun:
+        yield begun
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_done_for_real_is_seen_by_the_cloud(
+    runs: dict[str, subprocess.Popen[str]], folder: Path, name: str
+) -> None:
+    said, _ = runs[name].communicate(timeout=RUN_S)
+    assert runs[name].returncode == 0, said
+    (scenario,) = json.loads((folder / f"{name}.json").read_text())["scenarios"]
+    clocks = {"source": "injected", "speed": 30, "steered": name == "clock", "devices": "all"}
+    assert scenario["clocks"] == [clocks]
+    assert "clock: injected, 30 times as fast" in said
+
+
+@pytest.mark.parametrize("text", RUNS.values(), ids=RUNS)
+def test_the_model_says_the_same(text: str) -> None:
+    scenario = compile_text(text)
+    history = run_virtual(scenario, seed=1)
+    verdicts = judge_all(scenario.expectations, history)
+    assert [verdict.detail for verdict in verdicts if verdict.failed or verdict.unknown] == []
