@@ -27,9 +27,15 @@ SPEED_MAX = 1_000.0
 class Clock:
     """A wall clock that runs ``speed`` times as fast as the system's from a moment on."""
 
-    def __init__(self, speed: float = 1.0, *, mono_ns: int, wall_ms: int) -> None:
-        """Show ``wall_ms`` (since 1970) when the system's monotonic clock shows ``mono_ns``."""
+    def __init__(
+        self, speed: float = 1.0, *, mono_ns: int, wall_ms: int, in_lab: bool = False
+    ) -> None:
+        """Show ``wall_ms`` (since 1970) when the system's monotonic clock shows ``mono_ns``.
+
+        ``in_lab``: this process is one of a host lab's.
+        """
         self.speed, self.mono_ns, self.wall_ms = speed, mono_ns, wall_ms
+        self._in_lab = in_lab
 
     @classmethod
     def begin(cls, speed: float = 1.0) -> Clock:
@@ -45,7 +51,7 @@ class Clock:
             mono, wall = map(int, given.split(":"))
         except ValueError:
             raise LabError(f"{EPOCH} is for the host lab; it is no epoch: {given!r}") from None
-        return cls(speed, mono_ns=mono, wall_ms=wall)
+        return cls(speed, mono_ns=mono, wall_ms=wall, in_lab=True)
 
     def now_ms(self) -> int:
         """Since 1970."""
@@ -62,7 +68,7 @@ class Clock:
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """An event loop whose seconds are this clock's."""
-        return FastLoop(self.speed)
+        return FastLoop(self.speed, own_lookups=self._in_lab and self.speed > 1)
 
 
 class _Selector(selectors.DefaultSelector):
@@ -80,14 +86,33 @@ class _Selector(selectors.DefaultSelector):
 class FastLoop(asyncio.SelectorEventLoop):
     """asyncio's loop with a clock that runs faster."""
 
-    def __init__(self, speed: float) -> None:
-        """``speed`` 1 is the ordinary loop."""
-        self._speed = speed
+    def __init__(self, speed: float, *, own_lookups: bool = False) -> None:
+        """``speed`` 1 is the ordinary loop.
+
+        ``own_lookups``: names are looked up by this loop's clock, not by the C library.
+        """
+        self._speed, self._own_lookups = speed, own_lookups
         super().__init__(_Selector(speed))
 
     def time(self) -> float:
         """The loop's clock, seconds."""
         return super().time() * self._speed
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | bytes | int | None,
+        **how: int,
+    ) -> list[Any]:
+        """Look a name up; an address is one already."""
+        if self._own_lookups and isinstance(host, str) and isinstance(port, int):
+            from . import resolving
+
+            server = resolving.server_for(host)
+            if server is not None:
+                kind = how.get("type", 0)
+                return await resolving.look_up(host, port, server=server, kind=kind)
+        return await super().getaddrinfo(host, port, **how)
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect; TCP's tries are made by this loop's clock."""

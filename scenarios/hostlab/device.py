@@ -17,7 +17,7 @@ from agent.daemon.processes import marked
 
 from ..errors import LabError
 from ..streams import digest
-from . import disk
+from . import disk, nft
 from .card import Card
 from .netns import kill_all, pids, signal_all
 from .topology import unplug
@@ -192,8 +192,6 @@ class LabDevice:
         its own."""
         if self._programs or self._booting is not None or self.spec.scripted:
             return
-        if self.works.plugged:
-            self.works.plug()
         self._cut = asyncio.Event()
         self._booting = asyncio.get_running_loop().create_task(self._boot(self._cut))
 
@@ -203,6 +201,8 @@ class LabDevice:
             async with asyncio.timeout(wait_s):
                 await cut.wait()
                 return
+        if self.works.plugged:
+            self.works.plug()
         if self.split:
             await self._start("cloudlink")
             await self._start("supervisor")
@@ -254,6 +254,8 @@ class LabDevice:
         unplug(self.site)
         await self._not_booting()
         await self._killed()
+        # nor does a kernel without power say goodbye for them later
+        nft.cut(self.site.device)
         self._forget()
         if self.card is not None:
             self.card.power_gone()

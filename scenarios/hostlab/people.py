@@ -49,7 +49,7 @@ async def pin(world: HostWorld, device: LabDevice, commit: str | None) -> None:
     if commit is not None and release is None:
         world.note(device, f"there is no release {commit} to pin it to")
         return
-    await tell(world, device, "PATCH", {"should_be_running__release": release}, "pin")
+    await tell(world, device, "PATCH", {"is_pinned_on__release": release}, "pin")
 
 
 async def move(world: HostWorld, device: LabDevice, fleet: str) -> None:

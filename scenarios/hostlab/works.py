@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .places import Place, Site
 
 READY_S = 30.0
-RESOLVER_S = 10.0
-"""A resolver's two tries of 5 s (``resolv.conf``)."""
 
 
 class Works:
@@ -115,11 +113,8 @@ class Works:
         await self.portal.close()
 
     def resolv_conf(self) -> str:
-        """The device's; the C library's time-outs are whole seconds, whatever the speed."""
-        total_s = RESOLVER_S / self._speed
-        tries = 2 if total_s >= 2 else 1
-        wait_s = max(1, round(total_s / tries))
-        return f"nameserver {self.site.resolver}\noptions timeout:{wait_s} attempts:{tries}\n"
+        """The device's."""
+        return f"nameserver {self.site.resolver}\n"
 
     # --- what a scenario does to it ---------------------------------------------------------------
 
