@@ -29,6 +29,8 @@ FIELDS = (
 """What a dashboard shows.  Not ``connectivity``: which of two recoveries comes first, that of the
 heartbeat or that of the tunnel, is a matter of where each back-off stands.  Not progress: which
 percent is seen depends on the moment of a report."""
+MADE_OF_OTHERS = "overall_status"
+"""It follows from the other fields, which are compared by themselves."""
 _EMPTY = (None, False)
 """Before a device was ever heard of, a stored row and a model may say either."""
 
@@ -137,7 +139,9 @@ class Comparison:
         }
 
 
-def compare(model: History, reality: History, *, shortest_ms: int = 0) -> list[Difference]:
+def compare(
+    model: History, reality: History, *, shortest_ms: int = 0, phase_ms: int = 0
+) -> list[Difference]:
     """Every field of every device.
 
     Args:
@@ -145,13 +149,16 @@ def compare(model: History, reality: History, *, shortest_ms: int = 0) -> list[D
         reality: of another one.
         shortest_ms: a value that stood for less in the one lab need not have been seen in the
             other: a report may come too late.
+        phase_ms: the same for ``MADE_OF_OTHERS``: after an outage polls, reports and the tunnel
+            each come back when their back-off says.
     """
     one, other = Index(model, FIELDS), Index(reality, FIELDS)
     found = []
     for device in one.names:
         for field in FIELDS:
             mine, theirs = _stood(one, device, field), _stood(other, device, field)
-            apart_ms = _apart_ms(mine, theirs, shortest_ms)
+            least_ms = max(shortest_ms, phase_ms) if field == MADE_OF_OTHERS else shortest_ms
+            apart_ms = _apart_ms(mine, theirs, least_ms)
             found.append(Difference(device, field, mine, theirs, apart_ms))
     return found
 

@@ -56,10 +56,9 @@ class Both:
             reality = run_host(scenario, How(speed=self.speed, tunnel=self.tunnel), seed=seed)
         except LabError as error:
             return _without(scenario, error, failed=True)
-        found = compare(model, reality, shortest_ms=shortest_ms)
-        return Comparison.of(
-            scenario.name, scenario.file.as_posix(), found, self.limit_ms(scenario)
-        )
+        limit_ms = self.limit_ms(scenario)
+        found = compare(model, reality, shortest_ms=shortest_ms, phase_ms=limit_ms)
+        return Comparison.of(scenario.name, scenario.file.as_posix(), found, limit_ms)
 
 
 def _without(scenario: Scenario, error: LabError, *, failed: bool) -> Comparison:

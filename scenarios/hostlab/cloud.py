@@ -131,6 +131,9 @@ class CloudProcess:
                 env=environment,
             )
         await self._serving()
+        await self._log_in()
+
+    async def _log_in(self) -> None:
         credentials = {"username": EMAIL, "password": self._password}
         async with self.session.post(f"{self.url}/login_", json=credentials) as answer:
             self._token = await answer.text()
@@ -183,8 +186,19 @@ class CloudProcess:
     async def ask(
         self, method: str, path: str, body: Any = None, *, key: str | None = None
     ) -> tuple[int, Any]:
-        """A request of the lab's person, or with another key; status and body."""
-        headers = {"Authorization": f"Bearer {key or self._token}"}
+        """A request of the lab's person, whose session may have run out, or with another key.
+
+        Returns:
+            Status and body.
+        """
+        status, found = await self._ask(method, path, body, key or self._token)
+        if status == 401 and key is None:
+            await self._log_in()
+            return await self._ask(method, path, body, self._token)
+        return status, found
+
+    async def _ask(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {key}"}
         async with self.session.request(
             method, self.url + path, json=body, headers=headers
         ) as answer:

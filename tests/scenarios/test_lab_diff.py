@@ -42,6 +42,18 @@ def test_what_stood_for_a_moment_only_can_be_left_out() -> None:
     assert all(d.same_values for d in compare(one, other, shortest_ms=1_000))
 
 
+def test_what_stood_between_two_recoveries_may_be_another_of_the_status_made_of_them() -> None:
+    def recovered(field: str, between: str) -> History:
+        return _history((1_000, field, "x"), (9_000, field, between), (15_000, field, "done"))
+
+    def same(field: str) -> bool:
+        one, other = recovered(field, "x"), recovered(field, "y")
+        return all(d.same_values for d in compare(one, other, shortest_ms=1_000, phase_ms=7_000))
+
+    assert same("overall_status")
+    assert not same("update_status")
+
+
 def test_before_a_device_is_heard_of_nothing_and_no_are_the_same() -> None:
     history = History({"a": {**dict.fromkeys(FIELDS), "is_connected_to_vpn": False}})
     history.end_ms = 100_000
