@@ -140,8 +140,30 @@ class LinksSection(Section):
     """From power to supervisor."""
 
 
-class StepHead(Section):
-    """What every step of a timeline may say beside its verb's parameters."""
+class Repeating(Section):
+    """How often a line of the timeline happens."""
+
+    every: Moment | None = None
+    """Again and again, this far apart; the moments are called id.1, id.2, … and id.last."""
+    repeat: Annotated[int, Field(ge=1, le=MOST_REPETITIONS)] | None = None
+    """With ``every``: how many times in all."""
+    until: Moment | None = None
+    """With ``every``: as long as it does not begin later than this."""
+    note: Text = ""
+    """For people: shown in reports."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        """``every`` comes with exactly one bound."""
+        if self.every is None and (self.repeat is not None or self.until is not None):
+            raise ValueError("repeat and until need 'every': every: 1d")
+        if self.every is not None and (self.repeat is None) == (self.until is None):
+            raise ValueError("every needs either 'repeat' (how many times) or 'until' (a moment)")
+        return self
+
+
+class Placed(Section):
+    """When and on which devices something happens."""
 
     at: Moment
     """When: 90s, 1h30m, poll_interval + 5s, an earlier step's id ± a duration, or 10m..20m: a
@@ -153,22 +175,13 @@ class StepHead(Section):
     first of them), or "all but device-3", "north but dark"; default: all."""
     spread: Moment | None = None
     """Each device at a random moment of its own, at most this much later; fixed by the seed."""
-    every: Moment | None = None
-    """Again and again, this far apart; the moments are called id.1, id.2, … and id.last."""
-    repeat: Annotated[int, Field(ge=1, le=MOST_REPETITIONS)] | None = None
-    """With ``every``: how many times in all."""
-    until: Moment | None = None
-    """With ``every``: as long as it is not later than this."""
-    note: Text = ""
-    """For people: shown in reports."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        repeated(self.every, self.repeat, self.until)
-        return self
 
 
-class RepeatHead(Section):
+class StepHead(Repeating, Placed):
+    """What every step of a timeline may say beside its verb's parameters."""
+
+
+class RepeatHead(Repeating):
     """A line of a timeline that repeats several steps."""
 
     steps: tuple[Any, ...] = Field(min_length=1)
@@ -177,25 +190,6 @@ class RepeatHead(Section):
     """How far apart the repetitions begin."""
     at: Moment = "0"
     """When the first begins."""
-    repeat: Annotated[int, Field(ge=1, le=MOST_REPETITIONS)] | None = None
-    """How many times in all."""
-    until: Moment | None = None
-    """As long as a repetition does not begin later than this."""
-    note: Text = ""
-    """For people."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        repeated(self.every, self.repeat, self.until)
-        return self
-
-
-def repeated(every: str | None, repeat: int | None, until: str | None) -> None:
-    """Raise ``ValueError`` unless ``every`` comes with exactly one bound."""
-    if every is None and (repeat is not None or until is not None):
-        raise ValueError("repeat and until need 'every': every: 1d")
-    if every is not None and (repeat is None) == (until is None):
-        raise ValueError("every needs either 'repeat' (how many times) or 'until' (a moment)")
 
 
 class ExpectLine(Section):

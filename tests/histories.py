@@ -10,9 +10,12 @@ from scenarios.compile import compile_text
 from scenarios.history import History, Mark, Note
 from scenarios.model import Expectation
 from scenarios.results import ScenarioResult, rows_of
+from scenarios.virtual import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from scenarios.model import Scenario
 
 Row = tuple[int, str, str, Any]
 """When (ms), device, field, new value."""
@@ -75,6 +78,14 @@ def result(*, name: str = "lights.scenario.yaml") -> ScenarioResult:
         lab="virtual",
         wall_seconds=0.25,
     )
+
+
+def not_held(scenario: Scenario) -> list[str]:
+    """What a run of the model did not keep, in words."""
+    made = run_virtual(scenario, seed=1)
+    verdicts = judge_all(scenario.expectations, made)
+    broken = [f"{v.expectation.text}: {v.detail}" for v in verdicts if not v.held]
+    return broken + [unmet.text for unmet in made.unmet]
 
 
 ROOT = Path(__file__).parents[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from agent.poll import Poll
 from cloud_stub import status
 from cloud_stub.heartbeat import Tracker
 from cloud_stub.observe import judged
-from scenarios.checks import judge_all
 from scenarios.compile import compile_variants
-from scenarios.virtual import run_virtual
+from tests.histories import not_held
 
 LIBRARY = Path(__file__).parents[1] / "scenarios" / "library"
 Patch = Callable[[pytest.MonkeyPatch], None]
+Mutation = tuple[str, str, Patch]
+"""A scenario of the library, a behaviour, and how to take it away."""
 
 
 def names_of(*folders: str) -> set[str]:
@@ -34,18 +35,27 @@ def holds(name: str) -> bool:
     """Whether a scenario of the library holds now, in each of its variants."""
     judged.cache_clear()  # of the rules as they are now, and
     try:
-        return _holds(name)
+        variants = compile_variants(LIBRARY / f"{name}.scenario.yaml")
+        return not any(not_held(scenario) for scenario in variants)
     finally:
         judged.cache_clear()  # not as they were while something was missing
 
 
-def _holds(name: str) -> bool:
-    for scenario in compile_variants(LIBRARY / f"{name}.scenario.yaml"):
-        history = run_virtual(scenario, seed=1)
-        verdicts = judge_all(scenario.expectations, history)
-        if history.unmet or not all(verdict.held for verdict in verdicts):
-            return False
-    return True
+def noticed(mutations: Sequence[Mutation]) -> Callable[..., None]:
+    """A test of each row: its scenario holds, and no longer does without the behaviour."""
+
+    @pytest.mark.parametrize(
+        ("name", "behaviour", "remove"),
+        mutations,
+        ids=[f"{name.split('/')[1]}: {behaviour}" for name, behaviour, _ in mutations],
+    )
+    def test(name: str, behaviour: str, remove: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert behaviour
+        assert holds(name)
+        remove(monkeypatch)
+        assert not holds(name), f"{name} holds without: {behaviour}"
+
+    return test
 
 
 def without_rung(row: str) -> Patch:

@@ -39,11 +39,23 @@ def run_file(folder: Path, text: str, *more: str) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def at_once(lines: Mapping[str, list[str]]) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Several runs, begun together: they mostly wait."""
+def at_once(
+    folder: Path, cases: Mapping[str, tuple[str, ...]]
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Runs of the host lab, begun together: they mostly wait.
+
+    Args:
+        folder: of their files.
+        cases: name → the scenario's text and options of the command.
+    """
     begun = {
-        name: subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for name, line in lines.items()
+        name: subprocess.Popen(
+            command(folder / f"{name}.scenario.yaml", text, *more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name, (text, *more) in cases.items()
     }
     try:
         yield begun

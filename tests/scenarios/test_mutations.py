@@ -7,9 +7,7 @@ held without it would pin nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from agent import machine
 from agent.containers import Containers
@@ -23,10 +21,10 @@ from scenarios.simulation.links import Fate, Link
 from scenarios.simulation.tunnels import Tunnels
 from tests.mutating import (
     LIBRARY,
-    Patch,
+    Mutation,
     dead_clients,
-    holds,
     names_of,
+    noticed,
     online_until_further_notice,
     polls_give_up,
     without,
@@ -34,6 +32,9 @@ from tests.mutating import (
 )
 
 from . import faults_of_links, faults_of_updates
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def reject_like_drop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def nothing_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Update, "new_target", lambda *_, **__: None)
 
 
-MUTATIONS: list[tuple[str, str, Patch]] = [
+MUTATIONS: list[Mutation] = [
     ("status/first-boot", "the first contact makes a device active", without(State, "contact")),
     ("status/first-boot", "row 1: inactive", without_rung("1")),
     ("status/first-boot", "reports are sent", without(Report, "consider")),
@@ -156,18 +157,7 @@ MUTATIONS: list[tuple[str, str, Patch]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "behaviour", "remove"),
-    MUTATIONS,
-    ids=[f"{name.split('/')[1]}: {behaviour}" for name, behaviour, _ in MUTATIONS],
-)
-def test_without_the_behaviour_its_scenario_does_not_hold(
-    name: str, behaviour: str, remove: Patch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert behaviour
-    assert holds(name)
-    remove(monkeypatch)
-    assert not holds(name)
+test_without_the_behaviour_its_scenario_does_not_hold = noticed(MUTATIONS)
 
 
 def test_every_scenario_of_the_library_is_tried() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from agent.cloudlink import CloudlinkClient
 from agent.mirror import Box
@@ -22,15 +20,19 @@ from scenarios.simulation.links import Link
 from scenarios.simulation.tunnels import Tunnels
 from scenarios.simulation.vpn_hosts import Hosts
 from tests.mutating import (
+    Mutation,
     Patch,
     dead_clients,
-    holds,
     names_of,
+    noticed,
     online_until_further_notice,
     polls_give_up,
     without,
     without_rung,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def setting(target: str, value: Any) -> Patch:
@@ -137,7 +139,7 @@ no_stale_disconnect_counts = setting(
     TAKES_DOWN, lambda device, instance, **__: device.managed_by == instance
 )
 
-FIELD: list[tuple[str, str, Patch]] = [
+FIELD: list[Mutation] = [
     ("vpn-blocked-by-proxy", "row 8: reduced functionality", without_rung("8")),
     ("vpn-through-http-proxy", "the wait between tries doubles", tries_at_one_pace),
     (
@@ -238,7 +240,7 @@ FIELD: list[tuple[str, str, Patch]] = [
         setting("agent.provision.CONFLICT", 0),
     ),
 ]
-CLOUD: list[tuple[str, str, Patch]] = [
+CLOUD: list[Mutation] = [
     ("two-vpn-events-out-of-order", "stale disconnects do not count", any_disconnect_counts),
     (
         "vpn-events-late-and-link-slow",
@@ -264,18 +266,7 @@ MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "behaviour", "remove"),
-    MUTATIONS,
-    ids=[f"{name.split('/')[1]}: {behaviour}" for name, behaviour, _ in MUTATIONS],
-)
-def test_without_the_behaviour_its_scenario_does_not_hold(
-    name: str, behaviour: str, remove: Patch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert behaviour
-    assert holds(name)
-    remove(monkeypatch)
-    assert not holds(name)
+test_without_the_behaviour_its_scenario_does_not_hold = noticed(MUTATIONS)
 
 
 def test_every_scenario_of_field_and_cloud_is_tried() -> None:
