@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from scenarios.hostlab import netns, nft
 from scenarios.hostlab.lab import run_host
 from scenarios.hostlab.places import PLACES
 from scenarios.hostlab.steps import refuse_what_cannot_be
+from scenarios.hostlab.topology import make_cloud, make_site, readdress
 from scenarios.how import How, with_slack
 from tests.hostlab.lab import needs_host, run_file
 
@@ -166,6 +168,24 @@ def test_a_rule_names_place_direction_and_what_the_sender_sees() -> None:
     silent = nft.table("t", [PLACES["api"]], mode="drop", outward=True, inward=False)
     rules = [c["add"]["rule"]["expr"] for c in silent["nftables"] if "rule" in c["add"]]
     assert [rule[-1] for rule in rules] == [{"drop": None}]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_server_that_chooses_no_address_speaks_from_the_vpns(*, moved: bool) -> None:
+    """As wireguard-go does after a handshake without an answer; else it gets round a firewall."""
+    needs_host()
+    names = netns.Names()
+    try:
+        cloud = make_cloud(names)
+        site = make_site(names, cloud, 1)
+        address = "10.77.0.9" if moved else site.address
+        if moved:
+            readdress(site, cloud, address)
+        with netns.socket_in(cloud, socket.AF_INET, socket.SOCK_DGRAM, 0) as server:
+            server.connect((address, 9))
+            assert server.getsockname()[0] == PLACES["vpn"].host
+    finally:
+        names.remove()
 
 
 def test_a_fast_loop_sleeps_for_less() -> None:

@@ -36,13 +36,19 @@ class BrokenError(Exception):
     """A promise was not kept."""
 
 
-def _say(folder: Path, name: str, value: Any) -> None:
+def say(folder: Path, name: str, value: Any) -> None:
+    """Tell the other end something."""
     part = folder / f"{name}.part"
     part.write_text(json.dumps(value))
     part.rename(folder / f"{name}.json")
 
 
-async def _hear(folder: Path, name: str) -> Any:
+async def hear(folder: Path, name: str) -> Any:
+    """What the other end says, once it does.
+
+    Raises:
+        BrokenError: it did not in time.
+    """
     end_s = time.monotonic() + WAIT_S
     while not (folder / f"{name}.json").exists():
         if time.monotonic() > end_s:
@@ -64,8 +70,8 @@ async def serve(kind: str, folder: Path, host: str) -> None:
 
     await end.open(host, 0, NETWORK, heard)
     try:
-        _say(folder, "server", {"public_key": as_text(end.public), "port": end.port})
-        public = key_of(await _hear(folder, "device"), "public_key")
+        say(folder, "server", {"public_key": as_text(end.public), "port": end.port})
+        public = key_of(await hear(folder, "device"), "public_key")
         await end.add(public, PSK, ADDRESS)
         plan = Plan(
             public=end.public,
@@ -76,25 +82,25 @@ async def serve(kind: str, folder: Path, host: str) -> None:
             ping_ms=1_000,
             ping_exit_ms=6_000,
         )
-        _say(folder, "plan", plan.words())
-        await _hear(folder, "answered")
+        say(folder, "plan", plan.words())
+        await hear(folder, "answered")
         if sources != {ADDRESS}:
             raise BrokenError(f"words came from {sources}")
         count = (await end.received()).get(public, 0)
         if count < 148:
             raise BrokenError(f"it counted {count} bytes of a client that shook hands")
-        await _hear(folder, "blocked")
+        await hear(folder, "blocked")
         before = (await end.received()).get(public, 0)
-        await _hear(folder, "silent")
+        await hear(folder, "silent")
         if (await end.received()).get(public, 0) != before:
             raise BrokenError("it counted bytes that nobody can have sent")
-        _say(folder, "counted", True)
-        await _hear(folder, "heard")
+        say(folder, "counted", True)
+        await hear(folder, "heard")
         if (await end.received()).get(public, 0) <= before:
             raise BrokenError("it counted nothing of a client that is heard again")
         await end.remove(public)
-        _say(folder, "removed", True)
-        await _hear(folder, "unanswered")
+        say(folder, "removed", True)
+        await hear(folder, "unanswered")
         if (await end.received()).get(public):
             raise BrokenError("a client that was removed is still known")
     finally:
@@ -105,37 +111,37 @@ async def connect(kind: str, folder: Path, host: str) -> None:
     """The device's end."""
     end = device_end(kind)
     got: list[bytes] = []
-    _say(folder, "device", {"public_key": as_text(end.public)})
-    plan = read_plan(await _hear(folder, "plan"))
+    say(folder, "device", {"public_key": as_text(end.public)})
+    plan = read_plan(await hear(folder, "plan"))
     await end.open(plan, host, got.append)
     try:
         if not await _pinged(end, got, 30):
             raise BrokenError("no ping was answered")
-        _say(folder, "answered", True)
-        with _blocked(host):
+        say(folder, "answered", True)
+        with blocked(host):
             await asyncio.sleep(0.5)  # what was on its way arrives
-            _say(folder, "blocked", True)
+            say(folder, "blocked", True)
             got.clear()
             if await _pinged(end, got, BLOCK_S):
                 raise BrokenError("a ping was answered through a wire that carries nothing")
-            _say(folder, "silent", True)
-            await _hear(folder, "counted")
+            say(folder, "silent", True)
+            await hear(folder, "counted")
         began_s = time.monotonic()
         if not await _pinged(end, got, 30):
             raise BrokenError("the tunnel stays silent though its way is open again")
         print(f"after {BLOCK_S} s without a way heard again in {time.monotonic() - began_s:.1f} s")
-        _say(folder, "heard", True)
-        await _hear(folder, "removed")
+        say(folder, "heard", True)
+        await hear(folder, "removed")
         got.clear()
         if await _pinged(end, got, 3):
             raise BrokenError("a server that forgot us answered")
-        _say(folder, "unanswered", True)
+        say(folder, "unanswered", True)
     finally:
         await end.close()
 
 
 @contextlib.contextmanager
-def _blocked(host: str) -> Iterator[None]:
+def blocked(host: str) -> Iterator[None]:
     """What we send is lost on the wire, and nobody is told: it goes to a card that is not there."""
     wire = re.search(r"\bdev (\S+)", _ip("route", "get", host))
     if wire is None:

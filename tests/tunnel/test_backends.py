@@ -1,7 +1,8 @@
 """What cloudlink promises, by each kind of tunnel: the model's, in this process, wireguard-go's.
 
-One scenario for all: who is there is let in and can be called, silence is noticed by both ends,
-a way that opens is found again, a client that is switched off is gone at once.  The kernel's kind
+One scenario for all: who is there is let in and can be called, a brief silence ends nothing, a long
+one is noticed by both ends, a way that opens is found again, a client that is switched off is gone
+at once.  The kernel's kind
 keeps ``contract`` in a virtual machine (``.ci/kernel``).
 """
 
@@ -26,6 +27,8 @@ cloud: {poll_interval: 1m}
 timeline:
   - {at: 0s, do: power_on}
   - {at: 4m, do: action, name: blink, expect: ok}
+  - {at: 4m10s, do: firewall, block: vpn, mode: drop, id: brief}
+  - {at: 4m30s, do: firewall, allow: vpn}
   - {at: 5m, do: firewall, block: vpn, mode: drop, direction: out, id: outward}
   - {at: 8m, do: action, name: blink, expect: 404}
   - {at: 8m, do: firewall, allow: vpn, id: heard}
@@ -42,6 +45,9 @@ expect:
   - eventually: {is_connected_to_vpn: true}
     after: power_on
     within: 4m
+  - always: {is_connected_to_vpn: true}
+    from: brief
+    until: outward
   - always: {is_connected_to_vpn: true}
     from: outward
     until: outward + vpn_server_timeout - vpn_ping_interval - 20s
