@@ -338,8 +338,7 @@ class VpnService:
 
     async def _look(self) -> None:
         """The server's sound rule: received bytes that do not grow are silence (TUNNEL.md §2)."""
-        limit_ms = 3 * self._settings.ping_interval_ms // 2
-        pinged_ms = self._clock_ms()
+        limit_ms, pinged_ms = 3 * self._settings.ping_interval_ms // 2, self._clock_ms()
         while True:
             await asyncio.sleep(LOOK_S)
             await self._awake.wait()
@@ -347,7 +346,8 @@ class VpnService:
             now_ms = self._clock_ms()
             for session in list(self._sessions.values()):
                 if session.up:
-                    self._look_at(session, received.get(session.public, 0), now_ms, limit_ms)
+                    count = received.get(session.public, session.bytes)  # no count is no sign
+                    self._look_at(session, count, now_ms, limit_ms)
             if now_ms - pinged_ms >= self._settings.ping_interval_ms:
                 pinged_ms = now_ms
                 for session in [s for s in self._sessions.values() if s.up]:

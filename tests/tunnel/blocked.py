@@ -33,11 +33,15 @@ class Api:
 
     def __init__(self) -> None:
         self.told: list[tuple[float, bool]] = []
+        self.heard = asyncio.Condition()
 
     async def answer(self, request: web.Request) -> web.Response:
         """Any request: let in, taken note of."""
         if request.path.startswith("/services/vpn/client-"):
-            self.told.append((asyncio.get_running_loop().time(), request.path.endswith("-connect")))
+            now_s = asyncio.get_running_loop().time()
+            async with self.heard:
+                self.told.append((now_s, request.path.endswith("-connect")))
+                self.heard.notify_all()
         if request.path == "/v7/service_instance":
             return web.json_response({"id": 1}, status=201)
         return web.json_response({})
