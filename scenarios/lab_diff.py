@@ -177,6 +177,7 @@ def _stood(index: Index, device: str, field: str) -> tuple[Stood, ...]:
     return tuple(found)
 
 
+_NOTHING = object()
 _Place = tuple[int, int, Any]
 """How many values of each lab have been looked at, and which value stands in both."""
 _Cost = tuple[int, int, int]
@@ -192,11 +193,9 @@ def _apart_ms(mine: Sequence[Stood], theirs: Sequence[Stood], shortest_ms: int) 
     Returns:
         The largest difference in time; ``None`` where they are not the same.
     """
-    if mine[0].value != theirs[0].value:
-        return None
     # each place lies one or two values behind those it is reached from
     behind: list[dict[_Place, _Cost]] = [{} for _ in range(len(mine) + len(theirs) + 2)]
-    behind[2] = {(1, 1, mine[0].value): (0, 0, 0)}
+    behind[0] = {(0, 0, _NOTHING): (0, 0, 0)}
 
     def offer(place: _Place, cost: _Cost) -> None:
         level = behind[place[0] + place[1]]

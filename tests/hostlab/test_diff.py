@@ -19,6 +19,8 @@ scenario: Off and on
 cloud: {poll_interval: 1m}
 timeline:
   - {at: 0s, do: power_on}
+  - {at: 3m, do: pin, commit: r1}
+  - {at: 4m, do: release, commit: r2, services: {main: {size: 1 MB}}}
   - {at: 5m, do: network, state: down, id: out}
   - {at: 10m, do: network, state: up}
   - {at: 15m, do: end}
@@ -27,16 +29,14 @@ expect:
     after: out
     within: 5m
 """
-SCRIPTED = """
-scenario: Primitives
-fleet: {scripted: true}
+RESTART = """
+scenario: Its cloud restarts
 timeline:
-  - {at: 0s, do: heartbeat}
+  - {at: 0s, do: power_on}
+  - {at: 1m, do: cloud_restart, down_for: 10s}
   - {at: 2m, do: end}
 expect:
-  - eventually: {api_heartbeat_state: online}
-    after: heartbeat
-    within: 1s
+  - never: {overall_status: updating}
 """
 LINKS = """
 scenario: Slow to boot and to download
@@ -72,7 +72,7 @@ expect:
 def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     needs_host()
     again = OFF.replace("Off and on", "Once more off and on")
-    for name, text in (("off", OFF), ("again", again), ("scripted", SCRIPTED)):
+    for name, text in (("off", OFF), ("again", again), ("restart", RESTART)):
         (tmp_path / f"{name}.scenario.yaml").write_text(text)
     found = tmp_path / "found.json"
     words = [sys.executable, "-m", "scenarios", "diff", str(tmp_path), "-j", "2"]
@@ -82,7 +82,7 @@ def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_S)
     assert done.returncode == 0, done.stdout + done.stderr
     first, *_, last = done.stdout.splitlines()
-    assert first.startswith("left out  Primitives: the host lab cannot do: ")
+    assert first.startswith("left out  Its cloud restarts: the host lab cannot do: cloud_restart")
     assert last == "2 of 2 the same, 1 left out"
     verdicts = {row["name"]: row["verdict"] for row in json.loads(found.read_text())["scenarios"]}
     assert sorted(verdicts.values()) == ["left out", "same", "same"]

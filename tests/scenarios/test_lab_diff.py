@@ -54,6 +54,14 @@ def test_what_stood_between_two_recoveries_may_be_another_of_the_status_made_of_
     assert not same("update_status")
 
 
+def test_what_stood_for_a_moment_at_the_start_can_be_left_out() -> None:
+    one, other = _history(), _history()
+    one.initial["a"] = {**one.initial["a"], "api_heartbeat_state": "online"}
+    other.changes.add(80, "a", "api_heartbeat_state", "online", "test")
+    assert all(d.same_values for d in compare(one, other, shortest_ms=1_000))
+    assert not all(d.same_values for d in compare(one, other, shortest_ms=80))
+
+
 def test_before_a_device_is_heard_of_nothing_and_no_are_the_same() -> None:
     history = History({"a": {**dict.fromkeys(FIELDS), "is_connected_to_vpn": False}})
     history.end_ms = 100_000
