@@ -190,6 +190,8 @@ class LabDevice:
     async def power_on(self) -> None:
         """Power comes: the board boots; the agent starts, and cloudlink where it is a program of
         its own."""
+        if self._programs and not self.powered:  # somebody shut it down through its supervisor
+            await self.power_off()
         if self._programs or self._booting is not None or self.spec.scripted:
             return
         self._cut = asyncio.Event()
@@ -276,8 +278,9 @@ class LabDevice:
 
     @property
     def powered(self) -> bool:
-        """It has power, and its programs run."""
-        return bool(self._programs)
+        """It has power, and its programs run: the supervisor's ends with the board."""
+        running = [process.returncode is None for process in self._programs.values()]
+        return bool(running) and all(running)
 
     async def stop(self) -> None:
         """Ask everything to stop; what does not is killed."""

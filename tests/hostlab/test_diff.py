@@ -46,7 +46,9 @@ timeline:
   - {at: 0s, do: power_on}
   - {at: 6m, do: release, commit: r2, services: {main: {size: 12 MB}}, id: released}
   - {at: 14m, do: action, name: reboot, expect: ok, id: again}
-  - {at: 22m, do: end}
+  - {at: 22m, do: action, name: shutdown, id: off}
+  - {at: 26m, do: power_on, id: back}
+  - {at: 34m, do: end}
 expect:
   - always: {api_heartbeat_state: unknown}
     from: 0s
@@ -65,6 +67,12 @@ expect:
     until: again + 110s
   - eventually: {overall_status: operational}
     after: again + 2m
+    until: off
+  - eventually: {overall_status: disconnected}
+    after: off
+    until: back
+  - eventually: {overall_status: operational}
+    after: back + 2m
     within: 6m
 """
 
