@@ -133,7 +133,7 @@ class Link:
 
         TCP takes each lost packet for a sign of congestion: segment / round trip * sqrt(3 / 2p)
         (Mathis, Semke, Mahdavi and Ott, 1997, *The macroscopic behavior of the TCP congestion
-        avoidance algorithm*).  The host lab's Linux came within a factor of two of it.
+        avoidance algorithm*).  The host lab's Linux carried two to three times as much.
         """
         if not 0 < self.loss < 1:
             return None
