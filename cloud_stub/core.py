@@ -145,6 +145,13 @@ class Cloud:
         for device in state.devices.values():
             state.tracker.rearm(device, now_ms=now_ms)
 
+    def restore_timers(self, former: Cloud) -> None:
+        """Arm heartbeat timers as they were in another cloud; what ran out since then is due."""
+        for uuid, device in former.devices.items():
+            known = self.devices.get(uuid)
+            if known is not None and device.heartbeat_due_ms >= 0:
+                self._state.tracker.put(known, device.heartbeat_due_ms)
+
     def fleet_of(self, uuid: str) -> Fleet | None:
         """The fleet of a uuid."""
         return self._state.fleets_by_uuid.get(uuid)

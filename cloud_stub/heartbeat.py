@@ -64,6 +64,10 @@ class Tracker:
         elif device.heartbeat is HeartbeatState.TIMEOUT:
             self._arm(device, now_ms + self._settings.heartbeat_timeout_ms)
 
+    def put(self, device: Device, due_ms: int) -> None:
+        """The device's timer ends then."""
+        self._arm(device, due_ms)
+
     def _arm(self, device: Device, due_ms: int) -> None:
         device.heartbeat_due_ms = due_ms
         queued_ms = device.heartbeat_queued_ms

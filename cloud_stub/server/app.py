@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from aiohttp import web
 
-from ..device_types import ARCHITECTURES, DEVICE_TYPES
 from ..store.database import Store, StoreError
 from ..store.load import Loader
-from ..store.own_tables import SETTINGS
 from ..store.resources import TABLES
 from .accounts import Attempts, Sessions, new_key, sealer
 from .client_api import ClientApi
@@ -23,6 +21,7 @@ from .desk import Desk
 from .device_api import DeviceApi
 from .faults import Injector
 from .follow_api import FollowApi
+from .fresh import device_types, put_setting, setting
 from .history import History
 from .keys_api import KeysApi
 from .metrics import Metrics
@@ -58,7 +57,12 @@ class Server:
     """One stub cloud as a server."""
 
     def __init__(
-        self, settings: ServerSettings, store: Store, secret: str, clock: Callable[[], float]
+        self,
+        settings: ServerSettings,
+        store: Store,
+        secret: str,
+        clock: Callable[[], float],
+        former: Server | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -84,16 +88,31 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._publisher: Publisher | None = None
         self._reach: Reach | None = None
-        self.vpn = VpnServices(self.desk, settings, named=self._instance_named)
+        self.restart_s: float | None = None
+        """How long the API is to be away; ``None``: nobody wants it to restart."""
+        self.restarting = asyncio.Event()
+        self._former = former
+        self.vpn: VpnServices = (
+            former.vpn if former else VpnServices(self.desk, settings, named=self._instance_named)
+        )
         self._storing: set[asyncio.Task[None]] = set()
 
     # --- life ------------------------------------------------------------------------------------
 
     @classmethod
     async def start(
-        cls, settings: ServerSettings, clock: Callable[[], float] = time.time
+        cls,
+        settings: ServerSettings,
+        clock: Callable[[], float] = time.time,
+        former: Server | None = None,
     ) -> Server:
-        """Open the store, load it, and listen; ``clock`` gives seconds since 1970.
+        """Open the store, load it, and listen.
+
+        Args:
+            settings: of the server.
+            clock: gives seconds since 1970.
+            former: the API of this process before it, closed: its VPN instances run on, and its
+                heartbeat timers too, as those of a real cloud in its Redis.
 
         Raises:
             StoreError: the database cannot be used.
@@ -103,11 +122,12 @@ class Server:
         store = await Store.open(settings.db, profile=settings.profile, lag_s=settings.lag_s)
         try:
             async with store.writing() as connection:
-                secret = await _setting(connection, "secret", lambda: secrets.token_hex(32))
-            server = cls(settings, store, secret, clock)
+                secret = await setting(connection, "secret", lambda: secrets.token_hex(32))
+            server = cls(settings, store, secret, clock, former)
             await server._load()
             await server._listen()
             await server._start_vpn()
+            server._former = None
         except BaseException:
             await store.close()
             raise
@@ -116,9 +136,11 @@ class Server:
     async def _load(self) -> None:
         settings, desk = self.settings, self.desk
         async with self.store.writing() as connection:
-            await _device_types(connection, now_ms=desk.now_ms())
+            await device_types(connection, now_ms=desk.now_ms())
             loader = Loader(connection, desk.cloud, now_ms=desk.now_ms())
             counters, actors = await loader.load()
+            if self._former is not None:
+                desk.cloud.restore_timers(self._former.desk.cloud)
             desk.start(counters, actors)
             await self._first_start(connection)
             await self.people.load(connection)
@@ -156,9 +178,9 @@ class Server:
             )
         given = settings.vpn_service_key
         if given is not None:
-            await _put_setting(connection, "vpn_service_key", desk.seal(given))
+            await put_setting(connection, "vpn_service_key", desk.seal(given))
         made = new_key()
-        stored = await _setting(connection, "vpn_service_key", lambda: desk.seal(made))
+        stored = await setting(connection, "vpn_service_key", lambda: desk.seal(made))
         if stored == desk.seal(made):
             self.first_words.append(f"VPN service key {made}")
         desk.cloud.restore_key(stored, "vpn", None, expires_at_ms=None)
@@ -200,22 +222,26 @@ class Server:
         self.registry = settings.registry or f"{host}:{port}"
         scheme = "https" if tls else "http"
         shown = f"[{host}]" if ":" in host else host
-        self.address = f"{scheme}://{shown}:{port}"
+        self.address, self.port = f"{scheme}://{shown}:{port}", port
 
     registry: str = ""
+    port: int = 0
 
     async def _start_vpn(self) -> None:
         """VPN service instances; those of the process before this one are remembered."""
         if not self.settings.vpn:
             return
         async with self.store.writing() as connection:
-            former = json.loads(await _setting(connection, VPN_INSTANCES, lambda: "[]"))
+            former = json.loads(await setting(connection, VPN_INSTANCES, lambda: "[]"))
         tls = None
         if self.settings.certificate is not None:
             from .tls import server_context
 
             tls = server_context(*self.settings.certificate)
         self._instances = former[-INSTANCES_KEPT:]
+        if self._former is not None:
+            self.vpn.adopt(self.desk, self._instance_named)
+            return
         await self.vpn.start(self.address, tls, former=former)
 
     def _instance_named(self, number: int) -> None:
@@ -226,7 +252,7 @@ class Server:
 
     async def _keep_instances(self) -> None:
         async with self.store.writing() as connection:
-            await _put_setting(connection, VPN_INSTANCES, json.dumps(self._instances))
+            await put_setting(connection, VPN_INSTANCES, json.dumps(self._instances))
 
     async def _call_device(self, call: CallDevice) -> tuple[int | None, Any]:
         """Through the tunnel; else directly, where that is wanted."""
@@ -234,10 +260,13 @@ class Server:
             return await self._reach.call(call)
         return await self.vpn.call(call)
 
-    async def close(self) -> None:
-        """Answer what is being answered, store everything, stop."""
+    async def close(self, *, leaves_vpn: bool = False) -> None:
+        """Answer what is being answered, store everything, stop; VPN instances may be left."""
+        if not leaves_vpn:
+            await self.vpn.close()
+        if self.closing.is_set():
+            return
         self.closing.set()
-        await self.vpn.close()
         await asyncio.gather(*self._storing)
         await self.desk.close()
         if self._runner is not None:
@@ -343,57 +372,3 @@ class Server:
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
     return empty(404)
-
-
-# --- a fresh store ------------------------------------------------------------------------------
-
-
-async def _setting(connection: AsyncConnection, name: str, make: Callable[[], str]) -> str:
-    """A stored setting; made and stored where it is not there."""
-    query = sa.select(SETTINGS.c.value).where(SETTINGS.c.name == name)
-    found = await connection.scalar(query)
-    if found is None:
-        found = make()
-        await connection.execute(sa.insert(SETTINGS).values(name=name, value=found))
-    return str(found)
-
-
-async def _put_setting(connection: AsyncConnection, name: str, value: str) -> None:
-    await connection.execute(sa.delete(SETTINGS).where(SETTINGS.c.name == name))
-    await connection.execute(sa.insert(SETTINGS).values(name=name, value=value))
-
-
-async def _device_types(connection: AsyncConnection, *, now_ms: int) -> None:
-    """balena's common device types, processor architectures and the one application type."""
-    stamps = {"created_at": now_ms, "modified_at": now_ms}
-    kinds, aliases, machines, apps = (
-        TABLES[name]
-        for name in ("device_type", "device_type_alias", "cpu_architecture", "application_type")
-    )
-    known = set(await connection.scalars(sa.select(kinds.c.slug)))
-    if not known:
-        rows = [{"slug": slug, **stamps} for slug in ARCHITECTURES]
-        await connection.execute(sa.insert(machines), rows)
-        microservices = {"name": "Microservices", "slug": "microservices-starter"}
-        flags = {"supports_multicontainer": True, "supports_web_url": True}
-        off = {"is_legacy": False, "requires_payment": False}
-        await connection.execute(sa.insert(apps).values(**microservices, **flags, **off, **stamps))
-    found = await connection.execute(sa.select(machines.c.slug, machines.c.id))
-    architectures = {row.slug: row.id for row in found}
-    for slug, kind in DEVICE_TYPES.items():
-        if slug in known:
-            continue
-        contract = {"slug": slug, "type": "hw.device-type", "name": kind.name}
-        row = {
-            "slug": slug,
-            "name": kind.name,
-            "is_private": False,
-            "contract": {**contract, "data": {"arch": kind.architecture}},
-            "is_of__cpu_architecture": architectures[kind.architecture],
-        }
-        made = await connection.execute(sa.insert(kinds).values(**row, **stamps))
-        alias = {"is_referenced_by__alias": slug}
-        number = made.inserted_primary_key[0]  # type: ignore[index]
-        await connection.execute(
-            sa.insert(aliases).values(**alias, references__device_type=number, **stamps)
-        )

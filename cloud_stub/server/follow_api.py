@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PAGE = 100
 PAGE_MAX = 1_000
 BEAT_S = 15.0
+DOWN_MAX_S = 86_400
 """A silent stream shows it is alive this often."""
 
 
@@ -195,6 +196,25 @@ class FollowApi:
             raise Answer(empty(404))
         found = cloud.view(device.uuid, now_ms=self._server.desk.now_ms())
         return json_response({name: shown_value(name, value) for name, value in found.items()})
+
+    async def restart(self, request: web.Request) -> web.Response:
+        """``POST /fieldbeat/v1/restart``: the API goes away and comes back from its store.
+
+        VPN service instances run on, as on a real cloud, where they are other processes.
+
+        Raises:
+            Answer: not the administrator, or ``down_for`` (seconds) is no time.
+        """
+        self._server.admin(request)
+        body = await body_of(request)
+        down_s = body.get("down_for", 0) if isinstance(body, dict) else None
+        if isinstance(down_s, bool) or not isinstance(down_s, int | float):
+            down_s = -1
+        if not 0 <= down_s <= DOWN_MAX_S:
+            raise Answer(refused(400, f"down_for must be seconds, from 0 to {DOWN_MAX_S}"))
+        self._server.restart_s = down_s
+        self._server.restarting.set()
+        return json_response({"down_for": down_s}, 202)
 
     async def vpn(self, request: web.Request) -> web.Response:
         """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or trouble a VPN service instance of ours.

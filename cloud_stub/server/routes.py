@@ -240,6 +240,14 @@ def _of_this_program(server: Server) -> list[Route]:
             (200, 401, 404),
         ),
         Route(
+            "POST",
+            "/fieldbeat/v1/restart",
+            follow.restart,
+            "The API goes away for a time and comes back from its store",
+            (202, 400, 401, 403),
+            body=True,
+        ),
+        Route(
             "PUT",
             "/fieldbeat/v1/vpn/{name}",
             follow.vpn,

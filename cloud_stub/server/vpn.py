@@ -57,7 +57,7 @@ class _Session:
         self.public = b""
         self.tcp = False
         self.silent = False
-        self.heard_ms = 0
+        self.heard_ms = self.pinged_ms = 0
         self.bytes = 0
         self.pinged = asyncio.Event()
         self.verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -311,6 +311,7 @@ class VpnService:
         accepted = await session.verdict
         if accepted:
             session.up, session.heard_ms = True, self._clock_ms()
+            session.pinged_ms = session.heard_ms
             self._by_uuid[session.uuid] = session
         await session.ws.send_json({"accepted": accepted})
         if not accepted:
@@ -338,7 +339,7 @@ class VpnService:
 
     async def _look(self) -> None:
         """The server's sound rule: received bytes that do not grow are silence (TUNNEL.md §2)."""
-        limit_ms, pinged_ms = 3 * self._settings.ping_interval_ms // 2, self._clock_ms()
+        limit_ms = 3 * self._settings.ping_interval_ms // 2
         while True:
             await asyncio.sleep(LOOK_S)
             await self._awake.wait()
@@ -348,11 +349,11 @@ class VpnService:
                 if session.up:
                     count = received.get(session.public, session.bytes)  # no count is no sign
                     self._look_at(session, count, now_ms, limit_ms)
-            if now_ms - pinged_ms >= self._settings.ping_interval_ms:
-                pinged_ms = now_ms
-                for session in [s for s in self._sessions.values() if s.up]:
-                    with contextlib.suppress(ConnectionError):
-                        await session.ws.ping()
+            due_ms = now_ms - self._settings.ping_interval_ms
+            for session in [s for s in self._sessions.values() if s.up and s.pinged_ms <= due_ms]:
+                session.pinged_ms = now_ms  # from its log-in on, as OpenVPN does it
+                with contextlib.suppress(ConnectionError):
+                    await session.ws.ping()
 
     def _look_at(self, session: _Session, count: int, now_ms: int, limit_ms: int) -> None:
         number = session.number

@@ -66,6 +66,11 @@ class VpnServices:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def adopt(self, desk: Desk, named: Callable[[int], None]) -> None:
+        """The API of these instances is another one, in the same process and at the same place."""
+        self._desk, self._named = desk, named
+        desk.cloud.restore_key(desk.seal(self._key), "vpn", None, expires_at_ms=None)
+
     async def begin(self, name: str) -> None:
         """Start one, the first time or again at the same port; one in trouble is well again.
 
@@ -83,17 +88,23 @@ class VpnServices:
 
         service = VpnService(
             name,
-            server_end(self._settings.tunnel, clock_ms=self._desk.now_ms),
+            server_end(self._settings.tunnel, clock_ms=self._now_ms),
             number=number,
             key=self._key,
             api=self._api,
             settings=self._settings.vpn_timings,
-            clock_ms=self._desk.now_ms,
-            named=self._named,
+            clock_ms=self._now_ms,
+            named=self._numbered,
         )
         await service.start(host, port, tls=self._tls)
         self._places[name] = (number, host, service.port)
         self.running[name] = service
+
+    def _numbered(self, number: int) -> None:
+        self._named(number)
+
+    def _now_ms(self) -> int:
+        return self._desk.now_ms()
 
     async def end(self, name: str, *, killed: bool) -> None:
         """Stop one, in order or as a process that dies.

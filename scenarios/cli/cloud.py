@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..errors import InputError, LabError
 from . import service
 
 if TYPE_CHECKING:
+    from cloud_stub.server.app import Server
     from cloud_stub.server.settings import ServerSettings
 
 VPN_PORT = 8443
@@ -150,10 +152,11 @@ def cloud(
 
 
 async def _serve(settings: ServerSettings, clock: Clock | None) -> None:
-    from cloud_stub.server.run import alone
+    from cloud_stub.server.run import again, alone
 
     async with service.Service() as running:
-        server = await alone(settings, clock.now_s if clock else time.time)
+        tell = clock.now_s if clock else time.time
+        server = await alone(settings, tell)
         try:
             if server.first_words:
                 click.echo("Made for this store, shown only now:")
@@ -163,9 +166,19 @@ async def _serve(settings: ServerSettings, clock: Clock | None) -> None:
             for name, instance in server.vpn.running.items():
                 click.echo(f"cloudlink {name} listens on port {instance.port}")
             running.ready(f"listening on {server.address}")
-            await running.stop.wait()
+            while await _restarts(server, running.stop):
+                server = await again(server, settings, tell)
         finally:
             await server.close()
+
+
+async def _restarts(server: Server, stop: asyncio.Event) -> bool:
+    """Whether a person wants the API to restart; else it is over."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (server.restarting, stop)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in waits:
+        waiting.cancel()
+    return not stop.is_set()
 
 
 def _instances(vpn: tuple[str, ...], host: str) -> tuple[tuple[str, str, int], ...]:

@@ -83,6 +83,7 @@ class CloudProcess:
         self.url = f"{self.scheme}://{place.host}:{place.port}"
         self.faults: dict[str, Any] = {}
         """Of the API and the registry, as the cloud has been told."""
+        self._again: asyncio.Task[None] | None = None
         self.session = aiohttp.ClientSession(
             # a cloud whose clock is fast closes idle connections early: none is used twice
             connector=aiohttp.TCPConnector(
@@ -154,6 +155,8 @@ class CloudProcess:
 
     async def close(self) -> None:
         """Stop it in order."""
+        if self._again is not None:
+            self._again.cancel()
         await self.session.close()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -161,6 +164,22 @@ class CloudProcess:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     await self._process.wait()
+
+    async def restart(self, down_for_ms: int) -> None:
+        """The API goes away and comes back from its store; VPN servers and tunnels stay.
+
+        It is away for so long, in its own seconds; what the API was told to fail at it is told
+        again.
+        """
+        down_s = down_for_ms / 1_000
+        await self.must("POST", "/fieldbeat/v1/restart", {"down_for": down_s})
+        if self.faults:
+            self._again = asyncio.create_task(self._told_again(down_s / self.clock.speed))
+
+    async def _told_again(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        await self._serving()
+        await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
 
     # --- requests --------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -44,15 +43,13 @@ async def run_program(
         version: of the host OS afterwards; ``None``: as it was.
     """
     life, began_ms, at_ms = device.life, world.now_ms(), 0
-    sent: set[asyncio.Task[None]] = set()
     for number, step in enumerate(script.steps, 1):
         at_ms += step.after_ms
         await world.sleep_until(began_ms + at_ms)
         if device.life != life:
             return
-        task = asyncio.create_task(_send(world, device, number, step))
-        sent.add(task)
-        task.add_done_callback(sent.discard)
+        # one after the other, as a script does it: none overtakes another
+        await _send(world, device, number, step)
     await world.sleep_until(began_ms + at_ms + script.linger_ms)
     if device.life != life:
         return

@@ -29,6 +29,7 @@ class Quality:
     rate_bytes_per_second: int | None = None
     mtu: int | None = None
     nat_timeout_ms: int | None = None
+    idle_timeout_ms: int | None = None
 
 
 CLEAR = Quality()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 OVERRIDE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 _TAKE = "import os, sys; os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY))"
 _REFUSED: dict[type[verbs.Verb], str] = {
-    verbs.CloudRestart: "cloud_restart (the stub's VPN servers would go with it)",
     verbs.Incident: "incident (the stub as a server is always well)",
     verbs.Delta: "delta (its registry makes none)",
 }
@@ -42,8 +41,6 @@ def refuse_what_cannot_be(scenario: Scenario) -> None:
 
 def _unable(action: Any) -> str:
     match action:
-        case verbs.Impair() if action.idle_timeout_ms is not None:
-            return "impair idle_timeout"
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
@@ -61,6 +58,8 @@ async def carry_out(world: HostWorld, step: Step) -> None:
             pass
         case verbs.Api() | verbs.Registry():
             await world.cloud.fault("api" if isinstance(action, verbs.Api) else "registry", action)
+        case verbs.CloudRestart():
+            await world.cloud.restart(action.down_for_ms)
         case verbs.VpnServer():
             names = [action.name] if action.name else ["vpn1"]
             for name in names:

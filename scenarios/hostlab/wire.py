@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LabError
 from ..streams import Stream
+from .idle import Proxy
 from .netns import inside
 from .quality import CLEAR, Middlebox, Quality, Way
 
@@ -25,6 +26,8 @@ DEVICE = "/dev/net/tun"
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _PACKET_MAX = 65_536
+_LOOK_S = 0.01
+"""Real seconds between two looks for idle connections, at least."""
 _TURN = 64
 """Packets carried before others have their turn."""
 
@@ -57,7 +60,8 @@ class Wire:
         self.lost = 0
         """Packets that vanished."""
         self._speed = speed
-        self._box = Middlebox()
+        self._box, self._proxy = Middlebox(), Proxy()
+        self._looking: asyncio.TimerHandle | None = None
         self._out = Way(Stream(seed, "wire", name, "out"))
         self._in = Way(Stream(seed, "wire", name, "in"))
         self._device = _tun(site.device, "eth0")
@@ -76,6 +80,8 @@ class Wire:
     def close(self) -> None:
         """Both interfaces vanish."""
         loop = asyncio.get_running_loop()
+        if self._looking is not None:
+            self._looking.cancel()
         for file in (self._device, self._router):
             loop.remove_reader(file)
             os.close(file)
@@ -84,6 +90,20 @@ class Wire:
     def change(self, quality: Quality) -> None:
         """The link is so good, or bad, from now on."""
         self.quality = quality
+        if self._looking is None:
+            self._look()
+
+    def _look(self) -> None:
+        """The proxy closes what is idle, as long as there is one."""
+        limit_ms, self._looking = self.quality.idle_timeout_ms, None
+        if limit_ms is None:
+            return
+        limit_s = limit_ms / 1_000
+        for inward, outward in self._proxy.closes(time.monotonic() * self._speed, limit_s):
+            self._write(self._device, inward)
+            self._write(self._router, outward)
+        wait_s = max(_LOOK_S, limit_s / 20 / self._speed)
+        self._looking = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def _read(self, source: int, to: int, way: Way) -> None:
         for _ in range(_TURN):
@@ -92,6 +112,9 @@ class Wire:
             except OSError:
                 return
             wait_s = self._fate(packet, way)
+            if wait_s is not None:
+                now_s = time.monotonic() * self._speed
+                self._proxy.saw(packet, now_s, outward=way is self._out)
             if wait_s is None:
                 self.lost += 1
             elif wait_s <= 0:

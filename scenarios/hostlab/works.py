@@ -143,6 +143,7 @@ class Works:
             "rate_bytes_per_second": action.rate_bytes_per_second,
             "mtu": action.mtu,
             "nat_timeout_ms": action.nat_timeout_ms,
+            "idle_timeout_ms": action.idle_timeout_ms,
         }
         given = {name: value for name, value in given.items() if value is not None}
         self._quality = replace(quality, **given)

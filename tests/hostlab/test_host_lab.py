@@ -147,7 +147,6 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("do: cloud_restart", "cloud_restart"),
         ("do: delta, state: none", "delta"),
     ],
 )

@@ -169,7 +169,51 @@ expect:
     within: 6m
     for: [mover, copy]
 """
-RUNS = {"clock": CLOCK, "boot": BOOT, "scripted": SCRIPTED, "fleets": FLEETS}
+SERVICES = """
+scenario: A restarted API, a closing proxy, a service that ends
+cloud: {poll_interval: 1m}
+fleet: {release: {commit: r1, services: {main: {start_time: 40s, stop_time: 8s}, side: {}}}}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 6m, do: service, name: side, state: exit, id: ended}
+  - {at: 8m, do: environment, name: SPEED, value: fast, service: main, id: changed}
+  - {at: 12m, do: cloud_restart, down_for: 4m, id: restarted}
+  - {at: 20m, do: impair, idle_timeout: 4s, id: placed}
+  - {at: 22m, do: impair, clear: true, id: removed}
+  - {at: 27m, do: end}
+expect:
+  - eventually: {overall_status: operational, services.side: Running}
+    after: power_on
+    within: 5m
+  - eventually: {services.side: exited}
+    after: ended
+    within: 1m
+  # it takes 8 s to stop and 40 s to start
+  - eventually: {update_status: applying changes}
+    after: changed
+    within: 40s
+  - always: {update_status: applying changes}
+    from: changed + 25s
+    until: changed + 45s
+  - always: {is_connected_to_vpn: true}
+    from: 6m
+    until: placed - 1s
+  - eventually: {api_heartbeat_state: [timeout, offline]}
+    after: restarted + 4m - 1s
+    within: 3s
+  - eventually: {overall_status: operational}
+    after: restarted + 4m
+    within: 3m
+  - measure: entered(is_connected_to_vpn, false) >= 3
+    after: placed
+    until: removed
+  - eventually: {overall_status: operational}
+    after: removed
+    within: 4m
+  - always: {services.side: exited}
+    from: ended + 1m
+"""
+RUNS = {"services": SERVICES, "clock": CLOCK, "boot": BOOT, "scripted": SCRIPTED, "fleets": FLEETS}
 SPEED = "30"
 
 

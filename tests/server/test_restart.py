@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloud_stub.server.run import again
 from cloud_stub.settings import CloudSettings
 from scenarios.bench_cloud import Fleet as Load
 from scenarios.bench_cloud import stub as process
@@ -75,6 +76,34 @@ def test_a_device_online_before_a_restart_has_a_whole_window_after_it(tmp_path: 
         row = stub.server.desk.cloud.devices[UUID]
         assert row.heartbeat.value == "online"
         assert row.heartbeat_due_ms >= (began_s + 900) * 1_000
+
+
+def test_an_api_that_restarts_alone_keeps_its_timers_and_its_tunnels(tmp_path: Path) -> None:
+    """A window of 900 s that began before it goes on; VPN instances are the same ones."""
+    settings = replace(SETTINGS, cloud=CloudSettings(), vpn=(("vpn1", "127.0.0.1", 0),))
+    with running(tmp_path, settings) as stub:
+        device = stub.fleet().device(UUID)
+        device.poll()
+        before, vpn = stub.server, stub.server.vpn.running["vpn1"]
+        due_ms = before.desk.cloud.devices[UUID].heartbeat_due_ms
+        assert stub.ask("POST", "/fieldbeat/v1/restart", {"down_for": 0}).status == 202
+        assert before.restarting.is_set()
+        stub.server = stub.wait(again(before, before.settings, time.time))
+        row = stub.server.desk.cloud.devices[UUID]
+        assert (row.heartbeat.value, row.heartbeat_due_ms) == ("online", due_ms)
+        assert stub.server.vpn.running == {"vpn1": vpn}
+        # a key the VPN service had before is good
+        assert device.poll().status == 200
+        stub.wait(stub.server.close())
+
+
+@pytest.mark.parametrize("down", ["soon", True, -1, None])
+def test_a_restart_of_no_length_is_refused(tmp_path: Path, down: object) -> None:
+    with running(tmp_path) as stub:
+        answer = stub.ask("POST", "/fieldbeat/v1/restart", {"down_for": down})
+        assert answer.status == 400
+        assert stub.ask("POST", "/fieldbeat/v1/restart", {}, key="x").status == 401
+        assert not stub.server.restarting.is_set()
 
 
 def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
