@@ -197,7 +197,7 @@ class FollowApi:
         found = cloud.view(device.uuid, now_ms=self._server.desk.now_ms())
         return json_response({name: shown_value(name, value) for name, value in found.items()})
 
-    async def restart(self, request: web.Request) -> web.Response:
+    async def restart(self, request: web.Request) -> web.StreamResponse:
         """``POST /fieldbeat/v1/restart``: the API goes away and comes back from its store.
 
         VPN service instances run on, as on a real cloud, where they are other processes.
@@ -213,8 +213,11 @@ class FollowApi:
         if not 0 <= down_s <= DOWN_MAX_S:
             raise Answer(refused(400, f"down_for must be seconds, from 0 to {DOWN_MAX_S}"))
         self._server.restart_s = down_s
+        answer = json_response({"down_for": down_s}, 202)
+        await answer.prepare(request)
+        await answer.write_eof()  # before nobody is there to say it
         self._server.restarting.set()
-        return json_response({"down_for": down_s}, 202)
+        return answer
 
     async def vpn(self, request: web.Request) -> web.Response:
         """``PUT /fieldbeat/v1/vpn/{name}``: start, stop or trouble a VPN service instance of ours.

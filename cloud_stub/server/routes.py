@@ -37,6 +37,7 @@ def routes(server: Server) -> list[Route]:
         *_of_devices(server),
         *_of_cloudlink(server),
         *_of_accounts(server),
+        *_of_troubles(server),
         *_of_this_program(server),
         *_of_the_registry(server),
         *_of_resources(server),
@@ -206,19 +207,8 @@ def _of_accounts(server: Server) -> list[Route]:
     ]
 
 
-def _of_this_program(server: Server) -> list[Route]:
-    follow, keys = server.follow, server.keys
-
-    async def healthy(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-        well = server.store.failures == 0
-        return json_response({"ok": well}, 200 if well else 503)
-
-    async def metrics(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-        return web.Response(
-            body=server.metrics.text(),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
-
+def _of_troubles(server: Server) -> list[Route]:
+    follow = server.follow
     faults = [
         Route(
             method,
@@ -232,13 +222,6 @@ def _of_this_program(server: Server) -> list[Route]:
     ]
     return [
         *faults,
-        Route(
-            "GET",
-            "/fieldbeat/v1/devices/{uuid:[^/]+}",
-            follow.view,
-            "The status fields of a device, as they are now",
-            (200, 401, 404),
-        ),
         Route(
             "POST",
             "/fieldbeat/v1/restart",
@@ -254,6 +237,30 @@ def _of_this_program(server: Server) -> list[Route]:
             "Starts, stops or kills a VPN service instance",
             (200, 400, 401, 403, 404),
             body=True,
+        ),
+    ]
+
+
+def _of_this_program(server: Server) -> list[Route]:
+    follow, keys = server.follow, server.keys
+
+    async def healthy(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+        well = server.store.failures == 0
+        return json_response({"ok": well}, 200 if well else 503)
+
+    async def metrics(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+        return web.Response(
+            body=server.metrics.text(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    return [
+        Route(
+            "GET",
+            "/fieldbeat/v1/devices/{uuid:[^/]+}",
+            follow.view,
+            "The status fields of a device, as they are now",
+            (200, 401, 404),
         ),
         Route("GET", "/healthz", healthy, "Whether the store takes writes", (200,)),
         Route("GET", "/metrics", metrics, "Metrics for Prometheus"),

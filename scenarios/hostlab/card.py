@@ -53,6 +53,10 @@ class Card:
         for left in reversed(range(TRIES)):
             try:
                 run("mount", "-o", f"remount,{way},size={size}", str(self.folder))
+                if way == "ro":
+                    # the file system is, not this mount of it: a program that starts now has a
+                    # copy of the mount, which nobody makes writable again
+                    run("mount", "-o", "remount,bind,rw", str(self.folder))
                 return
             except LabError:
                 if not left:

@@ -41,6 +41,8 @@ def refuse_what_cannot_be(scenario: Scenario) -> None:
 
 def _unable(action: Any) -> str:
     match action:
+        case verbs.VpnServer() if action.name not in (None, *verbs.VPN_SERVERS):
+            return f"vpn_server {action.name} (there is {', '.join(verbs.VPN_SERVERS)})"
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""

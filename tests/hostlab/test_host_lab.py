@@ -148,6 +148,8 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
     ("step", "words"),
     [
         ("do: delta, state: none", "delta"),
+        ("do: incident, name: stale-disconnect, state: 'on'", "incident"),
+        ("do: vpn_server, state: up, name: vpn2", "vpn_server vpn2"),
     ],
 )
 def test_verbs_it_cannot_do_are_named(step: str, words: str) -> None:
