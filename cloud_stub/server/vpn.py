@@ -116,8 +116,7 @@ class VpnService:
         self._told = asyncio.Event()
         """Nobody is connected, and the API knows."""
         self._named = named
-        self.refusing = False
-        """Every key is refused, and the API not asked."""
+        self.refusing = False  # every key is, and the API is not asked
         self._awake = asyncio.Event()
         self._awake.set()
         self._backlog: list[core.Event] = []  # for a service that hangs
