@@ -32,12 +32,6 @@ def command(file: Path, text: str, *more: str) -> list[str]:
     return [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host", *more]
 
 
-def run_file(folder: Path, text: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """``fieldbeat run`` of a scenario in the host lab."""
-    words = command(folder / "case.scenario.yaml", text, *more)
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_S)
-
-
 @contextmanager
 def at_once(
     folder: Path, cases: Mapping[str, tuple[str, ...]]

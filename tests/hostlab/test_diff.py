@@ -7,12 +7,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 from scenarios.checks import judge_all
 from scenarios.compile import compile_text
 from scenarios.hostlab import netns
 from scenarios.virtual import run_virtual
-from tests.hostlab.lab import RUN_S, needs_host, run_file
+from tests.hostlab.lab import RUN_S, at_once, needs_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OFF = """
 scenario: Off and on
@@ -77,6 +83,17 @@ expect:
 """
 
 
+@pytest.fixture(scope="module")
+def links(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[subprocess.Popen[str]]:
+    """A run with links of its own, begun with the first test: it mostly waits."""
+    needs_host()
+    with at_once(tmp_path_factory.mktemp("links"), {"links": (LINKS, "--speed", "20")}) as begun:
+        yield begun["links"]
+
+
+@pytest.mark.usefixtures("links")
 def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     needs_host()
     again = OFF.replace("Off and on", "Once more off and on")
@@ -101,10 +118,9 @@ def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     assert [name for name in left if netns.is_left(name)] == []
 
 
-def test_links_are_as_the_scenario_says(tmp_path: Path) -> None:
-    needs_host()
-    done = run_file(tmp_path, LINKS, "--speed", "20")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_links_are_as_the_scenario_says(links: subprocess.Popen[str]) -> None:
+    said, _ = links.communicate(timeout=RUN_S)
+    assert links.returncode == 0, said
 
 
 def test_the_model_says_the_same_of_links() -> None:

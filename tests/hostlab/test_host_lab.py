@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,10 @@ from scenarios.hostlab.places import PLACES
 from scenarios.hostlab.steps import refuse_what_cannot_be
 from scenarios.hostlab.topology import make_cloud, make_site, readdress
 from scenarios.how import How, with_slack
-from tests.hostlab.lab import needs_host, run_file
+from tests.hostlab.lab import RUN_S, at_once, needs_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIREWALL = """
 scenario: Short firewall
@@ -90,18 +94,37 @@ def _ours() -> list[str]:
     return sorted(path.name for path in netns.FOLDER.glob("fieldbeat-*"))
 
 
-@pytest.mark.parametrize(
-    ("text", "tunnel"),
-    [(POWER, "inprocess"), (LOCK, "userspace")],
-    ids=["power loss", "lock"],
-)
-def test_field_conditions_hold_with_real_programs(tmp_path: Path, text: str, tunnel: str) -> None:
+CONDITIONS = {"power loss": (POWER, "inprocess"), "lock": (LOCK, "userspace")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of files and results."""
+    return tmp_path_factory.mktemp("conditions")
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Both at once: they mostly wait."""
     needs_host("wireguard-go")
-    done = run_file(
-        tmp_path, text, "--speed", "20", "--tunnel", tunnel, "--json", str(tmp_path / "result.json")
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
+    cases = {
+        name: (
+            text,
+            *("--speed", "20", "--tunnel", tunnel, "--json", str(folder / f"{name}.json")),
+        )
+        for name, (text, tunnel) in CONDITIONS.items()
+    }
+    with at_once(folder, cases) as begun:
+        yield begun
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_field_conditions_hold_with_real_programs(
+    runs: dict[str, subprocess.Popen[str]], folder: Path, name: str
+) -> None:
+    said, _ = runs[name].communicate(timeout=RUN_S)
+    assert runs[name].returncode == 0, said
+    result = json.loads((folder / f"{name}.json").read_text())
     assert (result["lab"], result["passed"]) == ("host", True)
     assert (netns.left_behind(), netns.stale_sockets()) == ([], [])
 
