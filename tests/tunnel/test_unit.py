@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -48,8 +49,13 @@ def _board(folder: Path, stub: Stub) -> Iterator[tuple[Path, int]]:
     """A unit that runs; config.json and the supervisor's port."""
     port = _free_port()
     config = vpn_config(folder, stub, stub.fleet(), listenPort=port)
-    with _unit(config, port):
-        yield config, port
+    try:
+        with _unit(config, port):
+            yield config, port
+    finally:
+        # services outlive a supervisor that is a process of its own
+        for known in marked(str((config.parent / "fieldbeat" / "containers").resolve())).values():
+            os.kill(known.pid, signal.SIGKILL)
 
 
 def _supervisor(config: Path, port: int) -> Agent:
