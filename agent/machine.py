@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .config import AgentConfig, Draws, Persisted
     from .effects import Effect
 
+RESTART_MS = 10_000
+"""The host's ``RestartSec`` of a supervisor that failed (``SUPERVISOR.md §7``)."""
 HEALTHY_INTERVALS = 2
 """Poll intervals without a successful poll before the supervisor is unhealthy (§6)."""
 

@@ -222,10 +222,12 @@ class Board:
 
     # --- what the supervisor wants ---------------------------------------------------------------
 
-    def persist(self, state: Persisted) -> None:
-        """Store the supervisor's value, if the disk takes it."""
-        if self._disk != "read_only":
-            self.persisted = state
+    def persist(self, state: Persisted) -> bool:
+        """Store the supervisor's value; whether the disk takes it."""
+        if self._disk == "read_only":
+            return False
+        self.persisted = state
+        return True
 
     def carry_out(self, effect: do.Effect, now_ms: int) -> list[Event]:
         """Do what an effect says; the events that follow at once."""

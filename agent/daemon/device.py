@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import effects as do
 from ..events import ApiCalled, BoardMeasured, HandoverSignalled, LocksTaken, Started, TimerFired
-from ..machine import Agent
+from ..machine import RESTART_MS, Agent
 from .wall import wall_ms
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from .vpn_unit import RemoteUnit
 
 _log = logging.getLogger("fieldbeat.agent")
-RESTART_S = 10.0
-"""The host's ``RestartSec`` of a supervisor that failed (``SUPERVISOR.md §7``)."""
+RESTART_S = RESTART_MS / 1_000
 SENSORS_S = 10.0
 ADDRESSES_S = 30.0
 """``ipAddressUpdateInterval``."""

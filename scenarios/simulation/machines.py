@@ -13,7 +13,7 @@ from agent import cloudlink as client
 from agent import effects as do
 from agent.config import AgentConfig, Persisted
 from agent.events import ApiCalled, ContainerChanged, Event, Started, TimerFired
-from agent.machine import Agent
+from agent.machine import RESTART_MS, Agent
 from agent.quirks import BEHAVIOURS
 
 from .links import Link
@@ -178,14 +178,29 @@ class Machines:
             case do.Note():
                 self.world.cloudside.note(device.name, effect.text)
             case do.Persist():
-                device.board.persist(effect.state)
-                if effect.state.uuid != device.uuid or effect.state.device_api_key != device.key:
+                if not device.board.persist(effect.state):
+                    self._disk_failed(device)
+                elif effect.state.uuid != device.uuid or effect.state.device_api_key != device.key:
                     self.world.known(device, effect.state.uuid, effect.state.device_api_key)
             case _:
                 events = device.board.carry_out(effect, now_ms=self.world.agenda.now_ms)
                 self.arm_board(device)
                 return events
         return []
+
+    def _disk_failed(self, device: Device) -> None:
+        """Nothing later may be done before this is on the disk: a disk that refuses ends it."""
+        self.world.cloudside.note(
+            device.name,
+            "the disk takes nothing (read-only file system);"
+            f" starting again in {RESTART_MS // 1_000} s",
+        )
+        self.supervisor(device, "stop")
+        self.world.agenda.after(RESTART_MS, self._again, device, device.life, device.process)
+
+    def _again(self, device: Device, life: int, process: int) -> None:
+        if (device.life, device.process) == (life, process):
+            self.supervisor(device, "start")
 
     def arm_board(self, device: Device) -> None:
         """Have the board advance when it next has something to do."""

@@ -34,6 +34,8 @@ from tests.mutating import (
 if TYPE_CHECKING:
     import pytest
 
+    from agent.config import Persisted
+
 
 def setting(target: str, value: Any) -> Patch:
     """Give a module's constant or function another value."""
@@ -82,7 +84,11 @@ def left_of_the_old_fleet_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def every_write_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Board, "persist", lambda self, state: setattr(self, "persisted", state))
+    def persist(self: Board, state: Persisted) -> bool:
+        self.persisted = state
+        return True
+
+    monkeypatch.setattr(Board, "persist", persist)
 
 
 def rate_is_not_felt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +231,12 @@ FIELD: list[Mutation] = [
     ("undervoltage", "the board's voltage is reported", without(Conditions, "undervolt")),
     ("sd-card-full", "a full card takes no image", without(Board, "set_disk")),
     ("sd-card-read-only", "a read-only card keeps nothing", every_write_is_kept),
+    (
+        "sd-card-read-only",
+        "a supervisor that cannot note its target ends",
+        without(machines.Machines, "_disk_failed"),
+    ),
+    ("sd-card-read-only", "it starts again", without(machines.Machines, "_again")),
     ("registry-slow", "the registry takes its time", registry_answers_at_once),
     ("registry-loses-a-blob", "row 7: updating", without_rung("7")),
     ("delta-fails", "deltas are asked for", setting("agent.fetches.delta_updates", lambda _: 0)),

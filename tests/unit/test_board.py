@@ -298,9 +298,9 @@ def test_a_bad_disk_fails_running_and_new_pulls(state: Any, words: str) -> None:
 
 def test_a_read_only_disk_keeps_nothing_new() -> None:
     driven = Driven()
-    driven.board.persist(Persisted(uuid="u"))
+    assert driven.board.persist(Persisted(uuid="u"))
     driven.board.set_disk("read_only", 0)
-    driven.board.persist(Persisted(uuid="v"))
+    assert not driven.board.persist(Persisted(uuid="v"))
     assert driven.board.persisted == Persisted(uuid="u")
 
 
