@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .effects import CreateContainer
+
 FailureReason = Literal["timeout", "refused", "unreachable", "dns", "tls", "reset"]
 """Why a request got no answer, as a driver saw it."""
 
@@ -29,6 +31,19 @@ class Container:
     state: ContainerState
     setup: str = ""
     """As in ``CreateContainer``; empty where it is not known, which is no reason to recreate it."""
+
+    @classmethod
+    def made_by(cls, effect: CreateContainer, *, state: ContainerState = "created") -> Container:
+        """As an engine has it after ``effect``."""
+        return cls(
+            name=effect.name,
+            app=effect.app,
+            service=effect.service,
+            commit=effect.commit,
+            image=effect.image,
+            setup=effect.setup,
+            state=state,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

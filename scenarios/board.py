@@ -286,15 +286,7 @@ class Board:
         match effect:
             case do.CreateContainer():
                 failed = self._disk == "read_only"
-                new = Container(
-                    name=name,
-                    app=effect.app,
-                    service=effect.service,
-                    commit=effect.commit,
-                    image=effect.image,
-                    setup=effect.setup,
-                    state="dead" if failed else "created",
-                )
+                new = Container.made_by(effect, state="dead" if failed else "created")
                 self._containers = (*self._containers, new)
                 changed = ContainerChanged(name=name, state=new.state)
                 self._later(now_ms + CREATE_MS, changed)

@@ -245,15 +245,7 @@ class Toy:
                 self.images.discard(effect.image)
                 self._later(300, ImageRemoved(image=effect.image))
             case do.CreateContainer():
-                self.containers[effect.name] = Container(
-                    name=effect.name,
-                    app=effect.app,
-                    service=effect.service,
-                    commit=effect.commit,
-                    image=effect.image,
-                    setup=effect.setup,
-                    state="created",
-                )
+                self.containers[effect.name] = Container.made_by(effect)
                 self._later(100, ContainerChanged(name=effect.name, state="created"))
             case do.StartContainer():
                 self._state(effect.name, "running", 300)

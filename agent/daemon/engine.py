@@ -98,15 +98,7 @@ class MemoryEngine:
                 self._images.discard(effect.image)
                 self._soon(ImageRemoved(image=effect.image))
             case do.CreateContainer():
-                self._boxes[effect.name] = Container(
-                    name=effect.name,
-                    app=effect.app,
-                    service=effect.service,
-                    commit=effect.commit,
-                    image=effect.image,
-                    setup=effect.setup,
-                    state="created",
-                )
+                self._boxes[effect.name] = Container.made_by(effect)
                 self._soon(ContainerChanged(name=effect.name, state="created"))
             case do.StartContainer():
                 self._set(effect.name, "running")

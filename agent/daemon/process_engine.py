@@ -218,15 +218,7 @@ class ProcessEngine:
         boxes.store(self._path(box.known.name), box)
 
     def _create(self, effect: do.CreateContainer, service: Mapping[str, Any]) -> None:
-        known = Container(
-            name=effect.name,
-            app=effect.app,
-            service=effect.service,
-            commit=effect.commit,
-            image=effect.image,
-            setup=effect.setup,
-            state="created",
-        )
+        known = Container.made_by(effect)
         self._boxes[effect.name] = box = boxes.made(known, service, self._new_mark(effect.name))
         self._store(box)
         self._soon(ContainerChanged(name=effect.name, state="created"))
