@@ -94,6 +94,8 @@ class ConfigFile:
     vpnEndpoint: str | None = None  # noqa: N815
     """Host of the VPN service; without it there is no cloudlink."""
     vpnPort: int = 443  # noqa: N815
+    deltaEndpoint: str | None = None  # noqa: N815
+    """URL of a delta server; without it images are pulled whole."""
     balenaRootCA: str | None = None  # noqa: N815
     """Base64 of certificates (PEM) to trust besides the system's."""
 
@@ -138,6 +140,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "listenPort": _whole(1, 65_535),
     "vpnEndpoint": _host,
     "vpnPort": _whole(1, 65_535),
+    "deltaEndpoint": _endpoint,
     "balenaRootCA": _text,
 }
 _NEEDED = ("apiEndpoint", "deviceType")

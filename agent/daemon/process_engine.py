@@ -28,6 +28,7 @@ from ..events import (
     PullProgressed,
 )
 from . import boxes
+from .deltas import DeltaError
 from .files import remove
 from .output import Outputs
 from .processes import MARK, Process, marked
@@ -145,7 +146,7 @@ class ProcessEngine:
         """Begin what an effect says; its end is told."""
         match effect:
             case do.PullImage():
-                self._pull(effect.image)
+                self._pull(effect.image, effect.base)
             case do.CancelPull():
                 task = self._pulls.pop(effect.image, None)
                 if task is not None:
@@ -189,18 +190,20 @@ class ProcessEngine:
 
     # --- images ----------------------------------------------------------------------------------
 
-    def _pull(self, image: str) -> None:
+    def _pull(self, image: str, base: str) -> None:
         if image not in self._pulls:
-            self._pulls[image] = asyncio.create_task(self._pulled(image))
+            self._pulls[image] = asyncio.create_task(self._pulled(image, base))
 
-    async def _pulled(self, image: str) -> None:
+    async def _pulled(self, image: str, base: str) -> None:
         def progress(percent: int) -> None:
             self._tell(PullProgressed(image=image, percent=percent))
 
         event: Event
         try:
-            await self._images.pull(image, progress)
+            await self._images.pull(image, progress, base=base)
             event = PullFinished(image=image)
+        except DeltaError as error:
+            event = PullFailed(image=image, reason=str(error), delta=error.kind)
         except PullError as error:
             event = PullFailed(image=image, reason=str(error))
         except (OSError, aiohttp.ClientError, TimeoutError) as error:

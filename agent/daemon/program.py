@@ -223,7 +223,8 @@ class Program:
     ) -> Engine:
         """Real downloads, and processes."""
         assert isinstance(self._cloud, Cloud)
-        plain = (*_plain_hosts(config.values.apiEndpoint), *options.plain)
+        values = config.values
+        plain = (*_plain_hosts(values.apiEndpoint), *options.plain)
 
         def credentials() -> tuple[str, str] | None:
             known = disk.load()
@@ -237,8 +238,8 @@ class Program:
             plain=plain,
             credentials=credentials,
             arch=platform.machine(),
+            deltas=values.deltaEndpoint,
         )
-        values = config.values
         environment = service_environment(
             BALENA_API_URL=values.apiEndpoint, BALENA_DEVICE_TYPE=values.deviceType
         )

@@ -18,6 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import aiohttp
 from yarl import URL
 
+from .deltas import (
+    MISSING,
+    NAME_MAX,
+    PROCESSING,
+    DeltaError,
+    check_layer,
+    made_config,
+)
 from .files import point, settle, write_json
 from .http import whole
 
@@ -46,6 +54,14 @@ _ARCHITECTURES = {"aarch64": "arm64", "armv7hf": "arm", "rpi": "arm", "i386": "3
 
 class PullError(Exception):
     """An image cannot be had; the text says why."""
+
+
+class _AnsweredError(PullError):
+    """A request has another answer than a good one."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the registry answered {status}")
+        self.status = status
 
 
 class ImageName(NamedTuple):
@@ -96,6 +112,7 @@ class Images:
         plain: Iterable[str],
         credentials: Callable[[], tuple[str, str] | None],
         arch: str,
+        deltas: str | None = None,
     ) -> None:
         """Open the folder; parts of downloads that were cut stay, to go on with.
 
@@ -105,6 +122,7 @@ class Images:
             plain: hosts (with port) that speak HTTP instead of HTTPS.
             credentials: user and password for a registry that asks; asked for each time.
             arch: of the board, for images of several.
+            deltas: URL of a delta server; without one images are pulled whole.
         """
         self._folder = folder
         self._blobs = folder / "blobs"
@@ -113,9 +131,11 @@ class Images:
         self._plain = set(plain)
         self._credentials = credentials
         self._arch = _ARCHITECTURES.get(arch, arch)
+        self._deltas = deltas
         self._tokens: dict[str, str] = {}
         self._blobs.mkdir(parents=True, exist_ok=True)
         try:
+            # the configuration first
             self._known: dict[str, list[str]] = json.loads(self._index.read_text())
         except (OSError, ValueError):
             self._known = {}
@@ -143,26 +163,75 @@ class Images:
 
     # --- pulling ---------------------------------------------------------------------------------
 
-    async def pull(self, image: str, progress: Callable[[int], None]) -> None:
+    async def pull(self, image: str, progress: Callable[[int], None], *, base: str = "") -> None:
         """Fetch an image.
 
         Args:
             image: its name.
             progress: told percents from 0 to 100, each once.
+            base: one that is here, to start a delta from; empty: pull it whole.
 
         Raises:
             PullError: the registry does not have it, or what it sends is something else.
+            DeltaError: it cannot be made from ``base``.
             OSError: the network or the disk gave up.
             aiohttp.ClientError, TimeoutError: the network did.
         """
         self._pulling += 1
         try:
-            await self._pull(image, progress)
+            if base and self._deltas is not None:
+                made = await self._made(image, base, progress)
+            else:
+                made = await self._pull(parse_image(image), progress)
+            self._known[image] = list(dict.fromkeys(made))
+            write_json(self._index, self._known)
         finally:
             self._pulling -= 1
 
-    async def _pull(self, image: str, progress: Callable[[int], None]) -> None:
-        where = parse_image(image)
+    async def _made(self, image: str, base: str, progress: Callable[[int], None]) -> list[str]:
+        """What an image is made of, by a delta."""
+        if base not in self._known:
+            raise DeltaError("none", "there is no image to start from")
+        config, *layers = self._known[base]
+        delta = await self._pull(parse_image(await self._delta(base, image)), progress)
+        try:
+            text = made_config((self._blobs / delta[0]).read_bytes(), f"sha256:{config}")
+            for name in delta[1:]:
+                check_layer(self._blobs / name)
+        except DeltaError:
+            kept = {name for blobs in self._known.values() for name in blobs}
+            for name in set(delta) - kept:
+                (self._blobs / name).unlink(missing_ok=True)
+            raise
+        name = hashlib.sha256(text).hexdigest()
+        part = self._blobs / f"{name}.part"
+        part.write_bytes(text)
+        settle(part, self._blobs / name)
+        (self._blobs / delta[0]).unlink(missing_ok=True)
+        return [name, *layers, *delta[1:]]
+
+    async def _delta(self, base: str, image: str) -> str:
+        """The name of the image that is the difference."""
+        url = URL(f"{self._deltas}/api/v3/delta").with_query(src=base, dest=image)
+        try:
+            async with await self._ask(url, f"{base} {image}", {}) as answer:
+                raw = await whole(answer, NAME_MAX)
+        except _AnsweredError as error:
+            if error.status in MISSING:
+                raise DeltaError("none", "the delta server has no such delta") from None
+            if error.status in PROCESSING:
+                raise PullError("the delta is still being made") from None
+            raise
+        try:
+            name = json.loads(raw)["name"]
+        except (ValueError, KeyError, TypeError):
+            name = None
+        if not isinstance(name, str):
+            raise PullError("the delta server's answer cannot be read")
+        return name
+
+    async def _pull(self, where: ImageName, progress: Callable[[int], None]) -> list[str]:
+        """Fetch what an image is made of, its configuration first."""
         manifest = await self._manifest(where, where.reference)
         parts = [manifest["config"], *manifest["layers"]]
         total = sum(part["size"] for part in parts) or 1
@@ -176,9 +245,7 @@ class Images:
                 told = percent
                 progress(percent)
 
-        names = [await self._blob(where, part["digest"], more) for part in parts]
-        self._known[image] = sorted(set(names))
-        write_json(self._index, self._known)
+        return [await self._blob(where, part["digest"], more) for part in parts]
 
     async def _manifest(self, where: ImageName, reference: str) -> dict[str, Any]:
         headers = {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))}
@@ -257,34 +324,44 @@ class Images:
     async def _get(
         self, where: ImageName, path: str, headers: dict[str, str], *, have: int = 0
     ) -> aiohttp.ClientResponse:
-        """A good answer, after the token a registry asks for.
-
-        ``have``: bytes we have; a registry that has no more says 416, and then all is fetched.
-        """
+        """A good answer of an image's registry."""
         scheme = "http" if where.host in self._plain else "https"
         url = URL(f"{scheme}://{where.host}/v2/{where.name}/{path}")
+        try:
+            return await self._ask(url, where.name, headers, have=have)
+        except aiohttp.ClientSSLError:
+            if url.scheme == "http" or not _on_loopback(where.host):
+                raise
+            # engines take a registry on 127.0.0.0/8 without TLS where it has none
+            self._plain.add(where.host)
+            return await self._get(where, path, headers, have=have)
+
+    async def _ask(
+        self, url: URL, scope: str, headers: dict[str, str], *, have: int = 0
+    ) -> aiohttp.ClientResponse:
+        """A good answer, after the token a registry asks for.
+
+        Args:
+            url: to ask.
+            scope: what its token is for.
+            headers: of the request.
+            have: bytes we have; a registry that has no more says 416, and then all is fetched.
+        """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_IDLE_S, sock_read=_IDLE_S)
         for attempt in range(3):
-            token = self._tokens.get(where.name)
+            token = self._tokens.get(scope)
             sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
-            try:
-                answer = await self._session.get(url, headers=sent, timeout=timeout)
-            except aiohttp.ClientSSLError:
-                if url.scheme == "http" or not _on_loopback(where.host):
-                    raise
-                # engines take a registry on 127.0.0.0/8 without TLS where it has none
-                self._plain.add(where.host)
-                return await self._get(where, path, headers, have=have)
+            answer = await self._session.get(url, headers=sent, timeout=timeout)
             if answer.status in (200, 206):
                 return answer
             challenge = answer.headers.get("WWW-Authenticate", "")
             answer.release()
             if answer.status == 401 and attempt < 2 and challenge.startswith("Bearer "):
-                self._tokens[where.name] = await self._token(challenge)
+                self._tokens[scope] = await self._token(challenge)
             elif answer.status == 416 and have:
                 headers = {}
             else:
-                raise PullError(f"the registry answered {answer.status}")
+                raise _AnsweredError(answer.status)
         raise PullError("the registry does not accept the device's key")
 
     async def _token(self, challenge: str) -> str:

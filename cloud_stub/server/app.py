@@ -17,6 +17,7 @@ from ..store.load import Loader
 from ..store.resources import TABLES
 from .accounts import Attempts, Sessions, new_key, sealer
 from .client_api import ClientApi
+from .delta_api import DeltaApi
 from .desk import Desk
 from .device_api import DeviceApi
 from .faults import Injector
@@ -79,6 +80,7 @@ class Server:
         self.resources = ResourceApi(self)
         self.follow = FollowApi(self)
         self.images = RegistryApi(self)
+        self.deltas = DeltaApi(self)
         self.address = ""
         """``http://host:port`` once it listens."""
         self.first_words: list[str] = []
@@ -229,7 +231,7 @@ class Server:
 
     async def _start_vpn(self) -> None:
         """VPN service instances; those of the process before this one are remembered."""
-        if not self.settings.vpn:
+        if not (self.settings.vpn or self.settings.vpn_spares):
             return
         async with self.store.writing() as connection:
             former = json.loads(await setting(connection, VPN_INSTANCES, lambda: "[]"))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..messages import KnownFault  # noqa: TC001  # pydantic evaluates it
 from .wire import Answer, empty
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 LATENCY_MAX_S = 3_600
-REGISTRY_PATHS = ("/v2/", "/auth/v1/")
+REGISTRY_PATHS = ("/v2/", "/auth/v1/", "/api/v3/delta")
 
 
 class ApiFault(BaseModel):
@@ -45,10 +46,15 @@ class Faults(BaseModel):
 
     api: list[ApiFault] = []
     registry: list[ApiFault] = []
-    """Of images and of the tokens for them, not of the API."""
+    """Of images, of deltas and of the tokens for them, not of the API."""
     registry_rate: Annotated[int, Field(ge=1)] | None = None
     """Bytes per second of images to each address, whatever it pulls at once."""
+    delta: Literal["ok", "processing", "none", "broken"] = "ok"
+    """``processing``: every delta is still being made (504), ``none``: there is none (404),
+    ``broken``: none can be applied."""
     vpn_server: Literal["up", "down"] = "up"
+    incidents: list[KnownFault] = []
+    """What a real cloud once had wrong, and this one has now."""
 
 
 class Pace:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import sqlalchemy as sa
 from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
-from ..messages import WriteDevice
+from ..messages import KnownFault, SetFault, WriteDevice
 from ..store.functions import instant_ms
 from ..store.odata_text import BadQuery
 from ..store.own_tables import EVENTS
@@ -178,6 +178,9 @@ class FollowApi:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
                 raise Answer(refused(400, f"{place}: {first['msg']}")) from None
+            for fault in get_args(KnownFault):
+                on = fault in injector.faults.incidents
+                self._server.desk.command(SetFault(fault=fault, on=on))
             if injector.faults.vpn_server == "down":
                 self._cut_tunnels()
             await self._server.store.committed()

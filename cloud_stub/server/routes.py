@@ -214,7 +214,7 @@ def _of_troubles(server: Server) -> list[Route]:
             method,
             "/fieldbeat/v1/faults",
             follow.faults,
-            "Faults of the API and of VPN servers",
+            "Faults of the API, of images and of VPN servers, and incidents",
             (200, 401, 403),
             body=method == "PUT",
         )
@@ -294,6 +294,13 @@ def _of_the_registry(server: Server) -> list[Route]:
     table = [
         Route("GET", "/auth/v1/token", images.token, "A token to pull images with", (200, 401)),
         Route("GET", "/v2/", images.base, "Whether this is a registry", (200, 401)),
+        Route(
+            "GET",
+            "/api/v3/delta",
+            server.deltas.delta,
+            "The image that makes one image of another",
+            (200, 401, 404, 504),
+        ),
     ]
     for method in ("GET", "HEAD"):
         manifest, blob = "/v2/{name:.+}/manifests/{reference}", "/v2/{name:.+}/blobs/{digest}"

@@ -44,6 +44,8 @@ class ServerSettings:
     """Call devices' supervisor APIs at the addresses they report, where no tunnel leads to them."""
     vpn: tuple[tuple[str, str, int], ...] = ()
     """VPN service instances: name, host and port (TCP and UDP; 0: any free one)."""
+    vpn_spares: tuple[tuple[str, str, int], ...] = ()
+    """Those that run when somebody starts them (``PUT /fieldbeat/v1/vpn/{name}``)."""
     vpn_timings: VpnSettings = field(default_factory=VpnSettings)
     tunnel: str = "inprocess"
     """What the VPN service's tunnels are made of: inprocess, userspace or kernel."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..model import IDENTITY, PLATFORM
@@ -39,9 +40,11 @@ class VpnServices:
         self._tls: Any = None
         self._api = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._names: dict[int, str] = {}
+        """What the API calls an instance → its name."""
 
     async def start(self, api: str, tls: Any, *, former: list[int]) -> None:
-        """Start every instance.
+        """Start every instance that is not a spare one.
 
         Args:
             api: where it is.
@@ -52,7 +55,8 @@ class VpnServices:
             OSError: an address cannot be listened on.
             SettingsError: two have one name, or there are too many.
         """
-        places = self._settings.vpn
+        settings = self._settings
+        places = (*settings.vpn, *settings.vpn_spares)
         if len({name for name, _, _ in places}) < len(places) or len(places) > INSTANCES_MAX:
             raise SettingsError(f"VPN instances: up to {INSTANCES_MAX}, each with its own name")
         desk = self._desk
@@ -60,7 +64,8 @@ class VpnServices:
         self._api, self._tls = api, tls
         for number, (name, host, port) in enumerate(places):
             self._places[name] = (number, host, port)
-            await self.begin(name)
+            if number < len(settings.vpn):
+                await self.begin(name)
         if former and places:
             task = asyncio.create_task(self._take_down(former))
             self._tasks.add(task)
@@ -94,13 +99,14 @@ class VpnServices:
             api=self._api,
             settings=self._settings.vpn_timings,
             clock_ms=self._now_ms,
-            named=self._numbered,
+            named=partial(self._numbered, name),
         )
         await service.start(host, port, tls=self._tls)
         self._places[name] = (number, host, service.port)
         self.running[name] = service
 
-    def _numbered(self, number: int) -> None:
+    def _numbered(self, name: str, number: int) -> None:
+        self._names[number] = name
         self._named(number)
 
     def _now_ms(self) -> int:
@@ -165,8 +171,13 @@ class VpnServices:
     async def call(self, call: CallDevice) -> tuple[int | None, Any]:
         """Status and body of a device's answer; ``None`` where there is none."""
         device = self._desk.cloud.devices.get(call.uuid)
-        service = next((s for s in self.running.values() if s.reaches(call.uuid)), None)
-        if device is None or service is None:
+        if device is None:
+            return None, None
+        # one that the device has left may not have noticed yet
+        managing = self.running.get(self._names.get(device.managed_by or 0, ""))
+        services = (managing, *self.running.values())
+        service = next((s for s in services if s is not None and s.reaches(call.uuid)), None)
+        if service is None:
             return None, None
         secret = str(device.identity[_SECRET] or "")
         port = device.platform[_PORT]

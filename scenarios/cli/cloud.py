@@ -55,6 +55,12 @@ EXTRAS = "pip install 'fieldbeat[cloud]'"
     help="A VPN service instance, TCP and UDP; again for more; off for none.  [default: port 8443]",
 )
 @click.option(
+    "--vpn-spare",
+    multiple=True,
+    metavar="NAME=HOST:PORT",
+    help="Another one, that runs when PUT /fieldbeat/v1/vpn/NAME says so.",
+)
+@click.option(
     "--tunnel",
     type=click.Choice(["inprocess", "userspace", "kernel"]),
     default="inprocess",
@@ -94,6 +100,7 @@ def cloud(
     tls: str | None,
     registry: str | None,
     vpn: tuple[str, ...],
+    vpn_spare: tuple[str, ...],
     tunnel: str,
     mqtt: str | None,
     reach_devices: bool,
@@ -131,7 +138,8 @@ def cloud(
             admin_password=environment.get("FIELDBEAT_ADMIN_PASSWORD"),
             vpn_service_key=environment.get("FIELDBEAT_VPN_SERVICE_KEY"),
             certificate=_certificate(tls, host, db),
-            vpn=_instances(vpn, host),
+            vpn=_instances(vpn or (f"{host}:{VPN_PORT}",)),
+            vpn_spares=_instances(vpn_spare, "--vpn-spare"),
             vpn_timings=vpn_timings(environment),
             tunnel=tunnel,
             mqtt=mqtt,
@@ -181,14 +189,16 @@ async def _restarts(server: Server, stop: asyncio.Event) -> bool:
     return not stop.is_set()
 
 
-def _instances(vpn: tuple[str, ...], host: str) -> tuple[tuple[str, str, int], ...]:
+def _instances(vpn: tuple[str, ...], flag: str = "--vpn") -> tuple[tuple[str, str, int], ...]:
     """Name, host and port of each VPN service instance."""
     if vpn == ("off",):
         return ()
     found = []
-    for number, text in enumerate(vpn or (f"{host}:{VPN_PORT}",)):
+    for number, text in enumerate(vpn):
         name, equals, place = text.rpartition("=")
-        where, port = _address(place, "--vpn")
+        if flag != "--vpn" and not equals:
+            raise InputError(f"{flag} must be NAME=HOST:PORT, not {text!r}")
+        where, port = _address(place, flag)
         found.append((name if equals else f"vpn-{number + 1}", where, port))
     return tuple(found)
 

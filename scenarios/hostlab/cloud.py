@@ -20,8 +20,10 @@ from cloud_stub.server.settings import cloud_settings, vpn_timings
 from cloud_stub.server.tls import development_authority
 
 from ..errors import LabError
+from ..verbs import VPN_SERVERS
 from .netns import run, socket_in
 from .places import HOSTS, NAMES, PLACES
+from .vpn_servers import ports_of
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..model import Scenario
-    from ..verbs import Fault
+    from ..verbs import Fault, Incident
 
 EMAIL = "lab@fieldbeat.local"
 READY_S = 60.0
@@ -82,7 +84,7 @@ class CloudProcess:
         place = PLACES["api"]
         self.url = f"{self.scheme}://{place.host}:{place.port}"
         self.faults: dict[str, Any] = {}
-        """Of the API and the registry, as the cloud has been told."""
+        """As the cloud has been told."""
         self._again: asyncio.Task[None] | None = None
         self.session = aiohttp.ClientSession(
             # a cloud whose clock is fast closes idle connections early: none is used twice
@@ -105,6 +107,9 @@ class CloudProcess:
             LabError: it does not come up, or cannot have the scenario's settings.
         """
         api, vpn, registry = PLACES["api"], PLACES["vpn"], PLACES["registry"]
+        servers = {name: f"{name}={vpn.host}:{port}" for name, port in ports_of(scenario).items()}
+        begin = [("--vpn", servers.pop(name)) for name in VPN_SERVERS]
+        begin += [("--vpn-spare", place) for place in servers.values()]
         environment = {**os.environ, **self.clock.environment(), **_environment(scenario)}
         environment |= {"FIELDBEAT_ADMIN_EMAIL": EMAIL, "FIELDBEAT_ADMIN_PASSWORD": self._password}
         environment["FIELDBEAT_VPN_SERVICE_KEY"] = self.vpn_key
@@ -122,7 +127,7 @@ class CloudProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.namespace, sys.executable, "-m", "scenarios"),
                 *("cloud", "--listen", f"{api.host}:{api.port}"),
-                *("--vpn", f"vpn1={vpn.host}:{vpn.port}"),
+                *(word for words in begin for word in words),
                 *("--registry", f"{NAMES['registry']}:{registry.port}"),
                 *("--db", str(self.folder / "cloud.sqlite")),
                 *("--profile", scenario.cloud.profile),
@@ -195,6 +200,18 @@ class CloudProcess:
             fault["retry_after"] = -(-action.retry_after_ms // 1_000)
         well = action.state == "up" and not action.latency_ms
         self.faults[part] = [] if well else [fault]
+        await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
+
+    async def delta(self, state: str) -> None:
+        """The delta server is as a verb says."""
+        self.faults["delta"] = state
+        await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
+
+    async def incident(self, action: Incident) -> None:
+        """It has, or has no more, what a real cloud once had wrong."""
+        had = set(self.faults.get("incidents", ()))
+        had = had | {action.name} if action.state == "on" else had - {action.name}
+        self.faults["incidents"] = sorted(had)
         await self.must("PUT", "/fieldbeat/v1/faults", self.faults)
 
     async def registry_rate(self, bytes_per_second: int) -> None:

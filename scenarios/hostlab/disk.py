@@ -61,6 +61,8 @@ async def write(
     """
     values = {
         "apiEndpoint": f"{cloud.scheme}://{API}",
+        # it stands beside the registry, and what is wrong with that is wrong with both
+        "deltaEndpoint": f"{cloud.scheme}://{REGISTRY}",
         "vpnEndpoint": NAMES["vpn"],
         "vpnPort": PLACES["vpn"].port,
         "applicationId": fleet.id,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.daemon.boxes import COMMAND_LABEL, START_LABEL
 from agent.daemon.workload import STOP
+from cloud_stub.server.delta_api import SIZE_LABEL
 
 from ..errors import LabError
 from ..streams import digest
@@ -92,7 +93,7 @@ class Fleet:
             part = await cloud.post(
                 "image__is_part_of__release", image=image["id"], is_part_of__release=made["id"]
             )
-            labels = {**_times(service, cloud.clock.speed), **service.labels}
+            labels = {**_ways(service, cloud.clock.speed), **service.labels}
             if service.strategy != "download-then-kill":
                 labels.setdefault(STRATEGY_LABEL, service.strategy)
             if service.handover_timeout_ms is not None:
@@ -106,9 +107,11 @@ class Fleet:
         self.releases[release.commit], self.images[release.commit] = made["id"], images
 
 
-def _times(service: ReleaseService, speed: float) -> dict[str, str]:
-    """How long its engine takes to start it, and it to stop, as labels of ``fieldbeat agent``."""
+def _ways(service: ReleaseService, speed: float) -> dict[str, str]:
+    """What a delta to it weighs, how long it takes to start and to stop, as labels of ours."""
     labels = {}
+    if service.delta_bytes is not None:
+        labels[SIZE_LABEL] = str(service.delta_bytes)
     if service.start_time_ms:
         labels[START_LABEL] = f"{service.start_time_ms / 1_000:g}"
     if service.stop_time_ms:

@@ -31,6 +31,7 @@ from .recorded import Identity, Seen, history_of
 from .scripted import VpnInstances
 from .steps import carry_out, refuse_what_cannot_be
 from .topology import make_cloud
+from .vpn_servers import VpnServers, ports_of
 from .wire import can_have_wires
 from .works import Works
 
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from ..how import How
     from ..model import DeviceSpec, Scenario, Step
 
-VPN = "vpn1"
-"""The one VPN service instance."""
 FELT_MS = 1.0
 """Less latency than so much of real time is lost in what the programs themselves take."""
 SETTLE_MS = 1_500
@@ -62,6 +61,7 @@ class HostWorld:
             {name for release in _releases(scenario) for name in release.services}
         )
         self.cloud: CloudProcess
+        self.vpn_servers: VpnServers
         self.fleets: dict[str, Fleet] = {}
         self.clocks: dict[str, DeviceClock] = {}
         """Of the devices whose clock the scenario changes."""
@@ -144,6 +144,8 @@ class HostWorld:
                 await self.fleets[name].fetched(scenario.releases[name].commit)
         for number, spec in enumerate(scenario.devices, 1):
             await self._device(number, spec, namespace)
+        self.vpn_servers = VpnServers(self.cloud, ports_of(scenario))
+        self.vpn_servers.begin(device.works.site for device in self.devices.values())
         await asyncio.gather(*(device.works.reachable() for device in self.devices.values()))
         await self.cloud.registry_rate(scenario.links.registry_bytes_per_second)
 
@@ -297,10 +299,7 @@ def _releases(scenario: Scenario) -> list[Any]:
 def check_host(scenario: Scenario) -> None:
     """Raise ``LabError`` for what this lab cannot do, and for what this machine lacks."""
     refuse_what_cannot_be(scenario)
-    for step in _steps_of(scenario, verbs.VpnServer):
-        name = getattr(step.action, "name", None)
-        if name not in (None, VPN):
-            raise LabError(f"the host lab has one VPN server, {VPN}, and none of the name {name}")
+    ports_of(scenario)
     if len(scenario.devices) > SITES_MAX:
         raise LabError(f"the host lab has {SITES_MAX} sites, not {len(scenario.devices)}")
     needs()

@@ -52,7 +52,7 @@ def _rule(protocol: str, place: Place, address: str, port: str, mode: str) -> li
         verdict = {"reject": words}
     return [
         _match("ip", address, place.host),
-        _match(protocol, port, place.port),
+        _match(protocol, port, _ports(place)),
         {"counter": {"packets": 0, "bytes": 0}},
         verdict,
     ]
@@ -91,7 +91,13 @@ def _commands(name: str, chain: dict[str, Any], rules: list[Any]) -> dict[str, A
 PORT = "port-unreachable"
 
 
-def _match(protocol: str, field: str, value: str | int) -> dict[str, Any]:
+def _ports(place: Place) -> Any:
+    if place.ports == 1:
+        return place.port
+    return {"range": [place.port, place.port + place.ports - 1]}
+
+
+def _match(protocol: str, field: str, value: Any) -> dict[str, Any]:
     left = {"payload": {"protocol": protocol, "field": field}}
     return {"match": {"op": "==", "left": left, "right": value}}
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from ..simulation.links import RETRANSMIT_MIN_MS
 
 API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT, NTP_PORT = 8080, 8443, 5000, 53, 123
+VPN_PORTS = 16
+"""VPN servers have ports one after the other."""
 CLOUD_NET = 16
 SITES_MAX = 200
 
@@ -17,11 +19,13 @@ class Place(NamedTuple):
     host: str
     port: int
     protocols: tuple[str, ...]
+    ports: int = 1
+    """From ``port`` on."""
 
 
 PLACES: dict[str, Place] = {
     "api": Place("10.202.0.1", API_PORT, ("tcp",)),
-    "vpn": Place("10.202.0.2", VPN_PORT, ("tcp", "udp")),
+    "vpn": Place("10.202.0.2", VPN_PORT, ("tcp", "udp"), VPN_PORTS),
     "registry": Place("10.202.0.3", REGISTRY_PORT, ("tcp",)),
     "ntp": Place("10.202.0.4", NTP_PORT, ("udp",)),
 }
@@ -49,6 +53,11 @@ class Site(NamedTuple):
         if self.speed <= 1:
             return ""
         return f" rto_min {max(1, round(RETRANSMIT_MIN_MS / self.speed))}ms"
+
+    @property
+    def mac(self) -> str:
+        """The router's, seen from the cloud (locally administered)."""
+        return f"02:fb:00:00:{self.number >> 8:02x}:{self.number & 0xFF:02x}"
 
     @property
     def address(self) -> str:

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 OVERRIDE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 _TAKE = "import os, sys; os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY))"
-_REFUSED: dict[type[verbs.Verb], str] = {
-    verbs.Incident: "incident (the stub as a server is always well)",
-    verbs.Delta: "delta (its registry makes none)",
-}
 
 
 def refuse_what_cannot_be(scenario: Scenario) -> None:
@@ -41,14 +37,11 @@ def refuse_what_cannot_be(scenario: Scenario) -> None:
 
 def _unable(action: Any) -> str:
     match action:
-        case verbs.VpnServer() if action.name not in (None, *verbs.VPN_SERVERS):
-            return f"vpn_server {action.name} (there is {', '.join(verbs.VPN_SERVERS)})"
         case verbs.Impair():
             why = can_have_wires()
             return f"impair ({why})" if why else ""
         case _:
-            return _REFUSED.get(type(action), "")
-    return ""
+            return ""
 
 
 async def carry_out(world: HostWorld, step: Step) -> None:
@@ -58,14 +51,8 @@ async def carry_out(world: HostWorld, step: Step) -> None:
     match action:
         case verbs.End():
             pass
-        case verbs.Api() | verbs.Registry():
-            await world.cloud.fault("api" if isinstance(action, verbs.Api) else "registry", action)
-        case verbs.CloudRestart():
-            await world.cloud.restart(action.down_for_ms)
         case verbs.VpnServer():
-            names = [action.name] if action.name else ["vpn1"]
-            for name in names:
-                await world.cloud.must("PUT", f"/fieldbeat/v1/vpn/{name}", {"state": action.state})
+            await world.vpn_servers.change(action.name, action.state)
         case verbs.Release():
             await _in_fleets(world, step, action)
         case verbs.Config() | verbs.Environment() if action.level == "fleet":
@@ -77,7 +64,26 @@ async def carry_out(world: HostWorld, step: Step) -> None:
             for device in devices:
                 world.spawn(_host_program(world, device, action))
         case _:
-            await asyncio.gather(*(_on_device(world, device, action) for device in devices))
+            if not await _at_cloud(world, action):
+                await asyncio.gather(*(_on_device(world, device, action) for device in devices))
+
+
+async def _at_cloud(world: HostWorld, action: Any) -> bool:
+    """Whether it is a fault of the cloud's, which it has now."""
+    match action:
+        case verbs.Api():
+            await world.cloud.fault("api", action)
+        case verbs.Registry():
+            await world.cloud.fault("registry", action)
+        case verbs.CloudRestart():
+            await world.cloud.restart(action.down_for_ms)
+        case verbs.Incident():
+            await world.cloud.incident(action)
+        case verbs.Delta():
+            await world.cloud.delta(action.state)
+        case _:
+            return False
+    return True
 
 
 async def _in_fleets(

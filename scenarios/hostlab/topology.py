@@ -59,6 +59,7 @@ def make_site(
         [
             f"addr add {site.gateway}/24 dev lan0",
             "link set lan0 up",
+            f"link set wan0 address {site.mac}",
             f"addr add {site.outside}/{CLOUD_NET} dev wan0",
             "link set wan0 up",
         ],

@@ -196,4 +196,5 @@ class Works:
             there = f"{place.host}:{place.port}"
             with contextlib.suppress(OSError):
                 nft.cut(self.site.device, "dst", there)
-                nft.cut(self._cloud, "src", there, "dst", self.address)
+                # its address says which service it is; a VPN server has a port of its own
+                nft.cut(self._cloud, "src", place.host, "dst", self.address)

@@ -80,6 +80,8 @@ class Tunnels:
                 wait = at_ms - self._agenda.now_ms
                 self._agenda.after(wait, self._knock, device, life, attempt, started_ms, following)
             else:
+                if fate is Fate.PASS and host is not None and host.state == "hang":
+                    device.connections += 1  # its kernel made one, whoever did not answer
                 wait = limit - self._agenda.now_ms
                 self._agenda.after(wait, self._failed, device, life, attempt, "timeout")
         else:
