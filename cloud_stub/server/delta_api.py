@@ -59,13 +59,13 @@ class DeltaApi:
             scopes = " ".join(f"repository:{name}:pull" for name in names)
             raise Answer(challenge(request, f',scope="{scopes}"'))
         state = self._server.injector.faults.delta
-        if state == "processing":
-            raise Answer(empty(PROCESSING))
         source, destination = names
         size = None if state == "none" else await self._size(destination)
         if size is None:
             raise Answer(error(404, "NAME_UNKNOWN", "there is no such delta"))
         old, new = [await images.image(name) for name in names]
+        if state == "processing":
+            raise Answer(empty(PROCESSING))
         made = (BASE_LABEL, digest_of(old.config)), (CONFIG_LABEL, new.config.decode())
         head = BROKEN if state == "broken" else MAGIC
         content = Content(max(len(head), size), head=head, labels=made)

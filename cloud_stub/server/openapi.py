@@ -33,7 +33,7 @@ _WORDS = {
     429: "Too often; Retry-After says when again, seconds",
     500: "The device failed",
     503: "The store takes nothing now, or a fault was asked for",
-    504: "The device did not answer",
+    504: "The device did not answer, or the delta is not made yet",
 }
 _ALWAYS = (400, 404, 405, 413, 503)
 

@@ -35,7 +35,7 @@ SIZE_MAX = 1024**3
 LAYERS, LAYER_MIN = 5, 128 * 1024
 """An image has so many layers of one size, and fewer where they would be smaller than that."""
 TOKEN_S = 300
-_CHUNK = 64 * 1024
+_CHUNK, _OWN = 64 * 1024, 64
 _KEPT = 1_000
 _NAME = re.compile(r"v2/[0-9a-f]{32}")
 _RANGE = re.compile(r"bytes=(\d{1,12})-")
@@ -262,8 +262,10 @@ def _made(name: str, content: Content) -> Image:
 
 def _layer(seed: str, size: int, begin: int, head: bytes = b"") -> Iterator[bytes]:
     """The bytes of a layer from a place on."""
+    # a block's beginning is its own: drawing all of a large image takes too long for who waits
+    rest = hashlib.shake_128(seed.encode()).digest(_CHUNK)[_OWN:]
     for number in range(begin // _CHUNK, -(-size // _CHUNK)):
-        block = hashlib.shake_128(f"{seed}/{number}".encode()).digest(_CHUNK)
+        block = hashlib.shake_128(f"{seed}/{number}".encode()).digest(_OWN) + rest
         if head and number == 0:
             block = head + block[len(head) :]
         start = max(0, begin - number * _CHUNK)

@@ -179,6 +179,27 @@ def test_vpn_servers_that_go_down_report_their_clients_gone(stub: Stub) -> None:
     assert stub.ask("GET", f"/services/vpn/auth/{UUID}", key=device.key).status == 503
 
 
+def test_an_incident_is_had_until_the_faults_are_others(stub: Stub) -> None:
+    device = stub.fleet().device(UUID)
+    first, second = (
+        stub.ask("POST", "/v7/service_instance", key=VPN_KEY).json["id"] for _ in range(2)
+    )
+
+    def told(word: str, instance: int) -> Any:
+        body = {"uuids": [UUID], "serviceId": instance}
+        stub.ask("POST", f"/services/vpn/client-{word}", body, key=VPN_KEY)
+        return device.row("is_connected_to_vpn")["is_connected_to_vpn"]
+
+    told("connect", first)
+    _put(stub, {"incidents": ["stale-disconnect"]})
+    assert told("disconnect", second) is False
+    assert told("connect", first) is True
+    _put(stub, {})
+    assert told("disconnect", second) is True
+    answer = stub.ask("PUT", "/fieldbeat/v1/faults", {"incidents": ["odd"]})
+    assert (answer.status, "incidents.0" in answer.json) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("faults", "named"),
     [({"api": [{"state": "odd"}]}, "api.0.state"), ({"dns": "down"}, "dns"), ([], "valid")],

@@ -7,7 +7,7 @@ import hashlib
 import socket
 from typing import TYPE_CHECKING, Any
 
-from cloud_stub.server.registry_api import LAYERS, _made
+from cloud_stub.server.registry_api import LAYERS, Content, _made
 from scenarios import pulls
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def test_a_device_pulls_its_fleets_image_whole_and_from_a_byte_on(stub: Stub) ->
 
 
 def test_an_image_has_as_many_layers_as_in_the_virtual_lab_and_its_size() -> None:
-    image = _made("v2/x", 3_000_001)
+    image = _made("v2/x", Content(3_000_001))
     assert len(image.layers) == LAYERS == pulls.LAYERS
     assert sum(size for _, size in image.layers.values()) == 3_000_001
-    assert len(_made("v2/x", 7).layers) == 1
+    assert len(_made("v2/x", Content(7)).layers) == 1
 
 
 def test_a_registry_that_goes_down_cuts_downloads_under_way(stub: Stub) -> None:

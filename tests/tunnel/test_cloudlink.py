@@ -134,6 +134,31 @@ def test_a_vpn_server_that_dies_is_left_and_found_again(tmp_path: Path) -> None:
         assert _connected(stub, uuid)
 
 
+def test_a_spare_vpn_server_runs_when_it_is_started_and_is_called_through(tmp_path: Path) -> None:
+    """Of two that have a session of a device, the one that manages it is asked."""
+    settings = replace(
+        SETTINGS,
+        vpn=(("one", "127.0.0.1", 0),),
+        vpn_spares=(("two", "127.0.0.1", 0),),
+        vpn_timings=QUICK,
+    )
+    with running(tmp_path, settings) as stub:
+        services = stub.server.vpn
+        assert list(services.running) == ["one"]
+        assert stub.ask("PUT", "/fieldbeat/v1/vpn/three", {"state": "up"}).status == 404
+        assert stub.ask("PUT", "/fieldbeat/v1/vpn/two", {"state": "up"}).status == 200
+        with agent(vpn_config(tmp_path, stub, stub.fleet(), "two")) as found:
+            uuid = _known(stub, found)
+            until(lambda: _connected(stub, uuid))
+            assert _device(stub, uuid)["is_managed_by__service_instance"]["__id"] == 2
+            # the other one has not noticed yet that the device has left it
+            left = services.running["one"]
+            left._by_uuid[uuid] = services.running["two"]._by_uuid[uuid]
+            assert [s.reaches(uuid) for s in services.running.values()] == [True, True]
+            until(lambda: stub.ask("POST", "/supervisor/v1/blink", {"uuid": uuid}).status == 200)
+            del left._by_uuid[uuid]
+
+
 @pytest.mark.parametrize("state", ["hang", "error"])
 def test_a_vpn_server_in_trouble_is_left_and_found_again(tmp_path: Path, state: str) -> None:
     """One that hangs is silent; one that refuses every key lets nobody in any more."""
