@@ -402,6 +402,22 @@ def test_a_stuck_vpn_server_is_noticed_by_its_clients_and_not_by_the_api() -> No
     assert values(history, "is_connected_to_vpn")[-1] is True
 
 
+def test_the_next_connection_goes_past_a_vpn_server_that_hangs() -> None:
+    """A stuck process has a kernel that accepts: its turn is over when the client gives up."""
+    second = "do: vpn_server, name: vpn2, state:"
+    hanging = f"at: 1h, {second} up\nat: 61m, {second} hang"
+    history = run(f"{BOOT}\n{hanging}\nat: 62m, do: reboot\nat: 2h, do: end")
+    assert since(history, "is_connected_to_vpn", HOUR_MS) == [True, False, True]
+    assert since(history, "is_managed_by__service_instance", HOUR_MS)[-1] == 1
+    (up,) = [
+        c
+        for c in history.changes
+        if c.field == "is_connected_to_vpn" and c.new and c.at_ms > HOUR_MS
+    ]
+    # the time-out of a try to connect
+    assert up.at_ms >= 62 * 60_000 + 120_000
+
+
 def test_a_vpn_server_that_refuses_log_ins_keeps_the_tunnels_it_has() -> None:
     refusing = "at: 1h, do: vpn_server, state: error"
     history = run(f"{BOOT}\n{refusing}\nat: 2h, do: reboot\nat: 3h, do: end")
