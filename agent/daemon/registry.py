@@ -26,7 +26,7 @@ from .deltas import (
     check_layer,
     made_config,
 )
-from .files import point, settle, write_json
+from .files import point, settle, write_json, write_whole
 from .http import whole
 
 if TYPE_CHECKING:
@@ -204,9 +204,7 @@ class Images:
                 (self._blobs / name).unlink(missing_ok=True)
             raise
         name = hashlib.sha256(text).hexdigest()
-        part = self._blobs / f"{name}.part"
-        part.write_bytes(text)
-        settle(part, self._blobs / name)
+        write_whole(self._blobs / name, text)
         (self._blobs / delta[0]).unlink(missing_ok=True)
         return [name, *layers, *delta[1:]]
 
