@@ -17,7 +17,7 @@ from agent.daemon.processes import marked
 
 from ..errors import LabError
 from ..streams import digest
-from . import disk, nft
+from . import booting, disk, nft
 from .card import Card
 from .netns import kill_all, pids, signal_all
 from .topology import unplug
@@ -203,13 +203,15 @@ class LabDevice:
             async with asyncio.timeout(wait_s):
                 await cut.wait()
                 return
-        if self.works.plugged:
-            self.works.plug()
-        if self.split:
-            await self._start("cloudlink")
-            await self._start("supervisor")
-        else:
-            await self._start("all")
+        with booting.mute(self.site.device):
+            if self.works.plugged:
+                self.works.plug()
+            if self.split:
+                await self._start("cloudlink")
+                await self._start("supervisor")
+            else:
+                await self._start("all")
+            await booting.listens(self.site.device, disk.listen_port(self.folder), cut)
         self._booting = None
 
     async def _not_booting(self) -> None:

@@ -100,6 +100,11 @@ async def fetch(folder: Path, cloud: CloudProcess, images: Iterable[str]) -> Non
         await store.pull(image, lambda _: None)
 
 
+def listen_port(folder: Path) -> int:
+    """Of the supervisor API."""
+    return DeviceConfig(folder / CONFIG).values.listenPort
+
+
 def identity_of(folder: Path) -> tuple[str | None, str | None]:
     """The uuid and the key on a disk."""
     try:

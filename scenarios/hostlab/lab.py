@@ -161,6 +161,7 @@ class HostWorld:
             seed=self.seed,
             speed=self.clock.speed,
             bad=felt or name in _met_by(scenario, verbs.Impair),
+            remembers=name in _met_by_memory(scenario),
             latency_ms=scenario.links.latency_ms if felt else 0,
         )
         device = LabDevice(
@@ -271,6 +272,17 @@ def _ms(text: str) -> int:
 def _met_by(scenario: Scenario, verb: type[verbs.Verb]) -> set[str]:
     """Names of the devices that a verb is done to."""
     return {name for step in _steps_of(scenario, verb) for name in step.devices}
+
+
+def _met_by_memory(scenario: Scenario) -> set[str]:
+    """Names of the devices whose link at some time forgets connections, or closes idle ones."""
+    return {
+        name
+        for step in scenario.steps
+        if isinstance(step.action, verbs.Impair)
+        and (step.action.nat_timeout_ms, step.action.idle_timeout_ms) != (None, None)
+        for name in step.devices
+    }
 
 
 def _steps_of(scenario: Scenario, verb: type[verbs.Verb]) -> list[Step]:

@@ -23,6 +23,8 @@ _NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9_]+")
 SOCKETS = Path("/var/run/wireguard")
 _SOCKET = re.compile(r"fb(\d+)x\d+\.sock")
 """Of an agent's wireguard-go: its pid, and the number of the interface."""
+HARDWARE = "02:00:00:00:00:01"
+"""Address of both ends of a device's cable."""
 MOUNTS = Path("/proc/self/mounts")
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -61,6 +63,21 @@ def batch(lines: Sequence[str], inside: str | None = None) -> None:
     """Many lines of ``ip`` at once, in a namespace."""
     where = () if inside is None else ("-n", inside)
     run("ip", *where, "-batch", "-", text="\n".join(lines) + "\n")
+
+
+def join(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Two interfaces, each given by namespace and name, are the ends of a cable; both are down.
+
+    They have one hardware address and ask for none: what is sent to an end that is down vanishes at
+    once.  A kernel that asks for an address keeps packets for three real seconds, which are a
+    minute and more of a fast run.
+    """
+    (here, name), (there, peer) = one, other
+    run(
+        *("ip", "-n", here, "link", "add", name, "address", HARDWARE, "arp", "off"),
+        *("type", "veth", "peer", "name", peer, "address", HARDWARE, "arp", "off"),
+        *("netns", there),
+    )
 
 
 class Names:

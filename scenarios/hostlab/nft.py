@@ -112,6 +112,15 @@ def apply(namespace: str, commands: Mapping[str, Any]) -> None:
     run("ip", "netns", "exec", namespace, "nft", "-j", "-f", "-", text=text)
 
 
+def mute(name: str) -> dict[str, Any]:
+    """The table of a kernel that says to nobody that it does not know him (any more)."""
+    chain = {"name": "output", "type": "filter", "hook": "output", "prio": 0, "policy": "accept"}
+    flags = {"payload": {"protocol": "tcp", "field": "flags"}}
+    reset = {"match": {"op": "in", "left": flags, "right": "rst"}}
+    unreachable = _match("icmp", "type", "destination-unreachable")
+    return _commands(name, chain, [[reset, {"drop": None}], [unreachable, {"drop": None}]])
+
+
 def cut(namespace: str, *filters: str) -> None:
     """Reset the TCP connections of a namespace that fit, as a firewall does that rejects.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from ..simulation.links import RETRANSMIT_MIN_MS
@@ -11,6 +12,9 @@ VPN_PORTS = 16
 """VPN servers have ports one after the other."""
 CLOUD_NET = 16
 SITES_MAX = 200
+CONGESTION = "cubic"
+"""What Linux takes where nobody says otherwise: this machine's own choice is not the lab's."""
+_LOADED = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 
 class Place(NamedTuple):
@@ -46,13 +50,14 @@ class Site(NamedTuple):
 
     @property
     def tcp(self) -> str:
-        """Words of a route: how soon TCP sends again what was not acknowledged.
+        """Words of a route: how TCP behaves there.
 
-        Linux waits 200 ms at least, whatever a lab's clock says.
+        Linux waits 200 ms at least for an acknowledgement, whatever a lab's clock says.
         """
+        words = f" congctl {CONGESTION}" if CONGESTION in _LOADED.read_text().split() else ""
         if self.speed <= 1:
-            return ""
-        return f" rto_min {max(1, round(RETRANSMIT_MIN_MS / self.speed))}ms"
+            return words
+        return f"{words} rto_min {max(1, round(RETRANSMIT_MIN_MS / self.speed))}ms"
 
     @property
     def mac(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .netns import batch, run
+from .netns import batch, join, run
 from .places import CLOUD_NET, PLACES, Site
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ def make_site(
     """
     site = Site(number, names.make(f"d{number}"), names.make(f"r{number}"), speed)
     if cable is None:
-        run(
-            *("ip", "-n", site.router, "link", "add", "lan0", "type", "veth"),
-            *("peer", "name", "eth0", "netns", site.device),
-        )
+        join((site.router, "lan0"), (site.device, "eth0"))
     else:
         cable(site)
     run(

@@ -1,4 +1,4 @@
-"""A cable that can be bad: an interface in each of two namespaces, and packets carried between.
+"""A wire that can be bad: two interfaces of a namespace, and packets carried between.
 
 Both ends are TUN interfaces of this process: they vanish with it, however it ends.
 """
@@ -11,16 +11,12 @@ import fcntl
 import os
 import struct
 import time
-from typing import TYPE_CHECKING
 
 from ..errors import LabError
 from ..streams import Stream
 from .idle import Proxy
 from .netns import inside
 from .quality import CLEAR, Middlebox, Quality, Way
-
-if TYPE_CHECKING:
-    from .places import Site
 
 DEVICE = "/dev/net/tun"
 _TUNSETIFF = 0x400454CA
@@ -44,14 +40,19 @@ def can_have_wires() -> str:
 class Wire:
     """Between a device and its site's router."""
 
-    def __init__(self, site: Site, *, seed: int, name: str, speed: float) -> None:
-        """Make both interfaces, ``eth0`` and ``lan0``; nothing is carried before ``start``.
+    def __init__(
+        self, namespace: str, *, seed: int, name: str, speed: float, remembers: bool
+    ) -> None:
+        """Make both interfaces, ``wire0`` at the device's end and ``wire1``.
+
+        Nothing is carried before ``start``.
 
         Args:
-            site: with both namespaces.
+            namespace: where they are.
             seed: of the run.
             name: of the device, for the stream of randomness.
             speed: how much faster than real time this link's seconds are.
+            remembers: it has a middlebox and a proxy, which learn connections from packets.
 
         Raises:
             LabError: there is no TUN device, or it may not be used.
@@ -59,14 +60,14 @@ class Wire:
         self.quality = CLEAR
         self.lost = 0
         """Packets that vanished."""
-        self._speed = speed
+        self._speed, self._remembers = speed, remembers
         self._box, self._proxy = Middlebox(), Proxy()
         self._looking: asyncio.TimerHandle | None = None
         self._out = Way(Stream(seed, "wire", name, "out"))
         self._in = Way(Stream(seed, "wire", name, "in"))
-        self._device = _tun(site.device, "eth0")
+        self._device = _tun(namespace, "wire0")
         try:
-            self._router = _tun(site.router, "lan0")
+            self._router = _tun(namespace, "wire1")
         except LabError:
             os.close(self._device)
             raise
@@ -112,9 +113,6 @@ class Wire:
             except OSError:
                 return
             wait_s = self._fate(packet, way)
-            if wait_s is not None:
-                now_s = time.monotonic() * self._speed
-                self._proxy.saw(packet, now_s, outward=way is self._out)
             if wait_s is None:
                 self.lost += 1
             elif wait_s <= 0:
@@ -124,13 +122,21 @@ class Wire:
                 loop.call_later(wait_s / self._speed, self._write, to, packet)
 
     def _fate(self, packet: bytes, way: Way) -> float | None:
-        now_s, limit_ms = time.monotonic() * self._speed, self.quality.nat_timeout_ms
-        limit_s = None if limit_ms is None else limit_ms / 1_000
-        if not self._box.passes(packet, now_s, outward=way is self._out, limit_s=limit_s):
-            return None
-        if self.quality is CLEAR:
-            return 0.0
-        return way.wait_s(len(packet), self.quality, now_s)
+        now_s, outward = time.monotonic() * self._speed, way is self._out
+        if self._remembers:
+            limit_ms = self.quality.nat_timeout_ms
+            limit_s = None if limit_ms is None else limit_ms / 1_000
+            if not self._box.passes(packet, now_s, outward=outward, limit_s=limit_s):
+                return None
+        wait_s = 0.0
+        if self.quality is not CLEAR:
+            passes_s = way.wait_s(len(packet), self.quality, now_s)
+            if passes_s is None:
+                return None
+            wait_s = passes_s
+        if self._remembers:
+            self._proxy.saw(packet, now_s, outward=outward)
+        return wait_s
 
     def _write(self, to: int, packet: bytes) -> None:
         if self._device < 0:

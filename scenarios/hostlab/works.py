@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LabError
 from ..streams import Stream
 from . import nft
+from .cable import Cable
 from .netns import socket_in
 from .places import PLACES
 from .portal import Portal
 from .quality import CLEAR
 from .resolver import Resolver
 from .topology import make_site, plug, readdress, unplug
-from .wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,7 @@ class Works:
         seed: int,
         speed: float,
         bad: bool,
+        remembers: bool = False,
         latency_ms: int = 0,
     ) -> None:
         """Make namespaces and cables.
@@ -54,12 +55,13 @@ class Works:
             seed: of the run.
             speed: how much faster than real time the run is.
             bad: its cable must be able to be bad.
+            remembers: and to forget connections, or close those that are idle.
             latency_ms: of the cable when it is good, one way.
 
         Raises:
             LabError: something cannot be made.
         """
-        self.wire: Wire | None = None
+        self._cable: Cable | None = None
         self._latency_ms = latency_ms
         self._quality = CLEAR
         """As the scenario says, beside its usual latency."""
@@ -68,8 +70,8 @@ class Works:
         """Place → tables that stand in its way."""
 
         def cable(site: Site) -> None:
-            self.wire = Wire(site, seed=seed, name=name, speed=speed)
-            self._set(self.wire)
+            self._cable = Cable(names, site, seed=seed, name=name, speed=speed, remembers=remembers)
+            self._set(self._cable)
 
         self.site = make_site(names, cloud, number, cable if bad else None, speed=speed)
         self.address = self.site.address
@@ -81,8 +83,8 @@ class Works:
 
     async def start(self) -> None:
         """Packets pass, names are resolved."""
-        if self.wire is not None:
-            self.wire.start()
+        if self._cable is not None:
+            self._cable.start()
         await self.resolver.change(None)
 
     async def reachable(self) -> None:
@@ -107,8 +109,8 @@ class Works:
 
     async def close(self) -> None:
         """What is not a namespace goes."""
-        if self.wire is not None:
-            self.wire.close()
+        if self._cable is not None:
+            self._cable.close()
         self.resolver.close()
         await self.portal.close()
 
@@ -134,7 +136,7 @@ class Works:
 
     def impair(self, action: verbs.Impair) -> None:
         """The quality of the link; what is not named stays as it was."""
-        assert self.wire is not None
+        assert self._cable is not None
         quality = CLEAR if action.clear else self._quality
         given: dict[str, Any] = {
             "latency_ms": action.latency_ms,
@@ -147,12 +149,12 @@ class Works:
         }
         given = {name: value for name, value in given.items() if value is not None}
         self._quality = replace(quality, **given)
-        self._set(self.wire)
+        self._set(self._cable)
 
-    def _set(self, wire: Wire) -> None:
+    def _set(self, cable: Cable) -> None:
         latency_ms = self._latency_ms + self._quality.latency_ms
         quality = replace(self._quality, latency_ms=latency_ms)
-        wire.change(CLEAR if quality == CLEAR else quality)
+        cable.change(CLEAR if quality == CLEAR else quality)
 
     def readdress(self, address: str) -> None:
         """The site's DHCP server gives the device another address."""
