@@ -205,17 +205,11 @@ class Exchanges:
             self._agenda.after(0, exchange.answer, exchange.life, event)
 
     def _trip_ms(self, endpoint: Endpoint) -> int:
-        """One way through the link: latency, jitter, and the wait for each lost packet."""
+        """One way through the link; only a bad one needs randomness."""
         link = endpoint.link
-        delay = link.latency_ms + link.extra_latency_ms
-        if link.jitter_ms:
-            delay += endpoint.link_draws.upto(link.jitter_ms)
-        if link.loss:
-            wait = RETRANSMIT_MIN_MS
-            while endpoint.link_draws.random() < link.loss and wait < 120_000:
-                delay += wait
-                wait *= 2
-        return delay
+        if link.jitter_ms or link.loss:
+            return link.trip_ms(endpoint.link_draws)
+        return link.latency_ms + link.extra_latency_ms
 
 
 def _too_large(link: Link, message_bytes: int) -> bool:

@@ -14,9 +14,12 @@ from cloud_stub import vpn_events as server
 from cloud_stub.messages import CallDevice, DeviceReplied
 
 from .links import SYN_INSTANTS_MS, Fate
+from .stand_stills import chance, pings_until
 from .vpn_hosts import Hosts, ServerHost, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cloud_stub.settings import VpnSettings
 
     from .agenda import Agenda
@@ -204,6 +207,7 @@ class Tunnels:
             return
         lost_by_nat = self._forgotten(link)
         self._watched(session)
+        self._risked(session)
         stuck = session.server.state == "hang"
         if outward is not Fate.PASS or lost_by_nat:
             self._silence_out(session)
@@ -226,6 +230,25 @@ class Tunnels:
         if session.device.session is session and limit_ms is not None:
             self.at_client(session, client.ConnectionReset())
             self._closed(session)
+
+    def _risked(self, session: Session) -> None:
+        """Where packets are lost, TCP some time stands still for too long, either way."""
+        settings, link = self._settings, session.device.link
+        period_ms = settings.ping_interval_ms
+        for limit_ms, silence in (
+            (settings.client_timeout_ms, self._silence_in),
+            (settings.server_timeout_ms, self._silence_out),
+        ):
+            risk = chance(link, ping_interval_ms=period_ms, limit_ms=limit_ms)
+            pings = pings_until(risk, session.device.link_draws) if risk else None
+            if pings is not None:
+                wait_ms = self._next_ping_ms(session) + pings * period_ms
+                self._agenda.after(wait_ms, self._stood_still, session, link, silence)
+
+    def _stood_still(self, session: Session, link: Link, silence: Callable[..., None]) -> None:
+        """A ping is lost again and again; what was drawn for another link is void."""
+        if session.device.session is session and session.device.link is link:
+            silence(session)
 
     def address_changed(self, device: Device) -> None:
         """The device's tunnel goes on from an address that is not its own any more."""
@@ -305,10 +328,9 @@ class Tunnels:
 
     def _trip_ms(self, device: Device) -> int:
         link = device.link
-        delay = link.latency_ms + link.extra_latency_ms
-        if link.jitter_ms:
-            delay += device.link_draws.upto(link.jitter_ms)
-        return delay
+        if link.jitter_ms or link.loss:
+            return link.trip_ms(device.link_draws)
+        return link.latency_ms + link.extra_latency_ms
 
     # --- calls through the tunnel ----------------------------------------------------------------
 

@@ -222,6 +222,12 @@ FIELD: list[Mutation] = [
         "lost packets are sent again",
         without(Exchanges, "_trip_ms", lambda *_: 60_000),
     ),
+    ("flaky-lte", "TCP stands still now and then", without(Tunnels, "_risked")),
+    (
+        "flaky-lte",
+        "loss leaves little of a rate",
+        without(Link, "tcp_bytes_per_second", property(lambda _: None)),
+    ),
     ("two-seconds-of-latency", "latency delays", without(Exchanges, "_trip_ms", lambda *_: 20)),
     ("data-cap-reached", "a throttled link is slow for images too", rate_is_not_felt),
     ("daily-wifi-outage", "row 4: disconnected", without_rung("4")),

@@ -1,0 +1,42 @@
+"""When a tunnel over a lossy link falls silent: one of its segments was lost so often.
+
+Cloudlink is one TCP connection.  What follows a lost segment waits behind it, and each try to send
+it again comes after twice the time, so a few losses in a row are a minute of silence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..streams import Stream
+    from .links import Link
+
+
+def chance(link: Link, *, ping_interval_ms: int, limit_ms: int) -> float:
+    """That TCP stands still from a ping on until an end has heard nothing for its limit.
+
+    Args:
+        link: with its loss.
+        ping_interval_ms: the ping before was heard.
+        limit_ms: after so much silence the end gives up.
+    """
+    if not 0 < link.loss < 1:
+        return 0.0
+    left_ms, wait_ms = limit_ms - ping_interval_ms, link.retransmission_ms
+    # tries at 0, 1, 3, 7, … times the time-out: all of them in vain
+    tries = 1 + math.floor(math.log2(max(0, left_ms - 1) / wait_ms + 1))
+    return link.lost_either_way**tries
+
+
+def pings_until(risk: float, draws: Stream) -> int | None:
+    """After how many pings that were heard it happens; ``None``: hardly ever.
+
+    Args:
+        risk: of each ping.
+        draws: of the device's link.
+    """
+    if risk <= 0 or risk >= 1:
+        return None if risk <= 0 else 0
+    return math.floor(math.log(1 - draws.random()) / math.log1p(-risk))
