@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cloud_stub.server.faults import Pace
+from cloud_stub.server.faults import MADE_UP_S, Pace
 from scenarios.clock import FastLoop
 
 
@@ -37,10 +37,49 @@ def test_two_pulls_of_an_address_share_its_rate() -> None:
 
 
 def test_addresses_that_wait_for_nothing_are_forgotten() -> None:
+    loop = FastLoop(1_000)
+
     async def many() -> int:
         pace = Pace()
         for number in range(50):
             await pace.keep(f"10.0.0.{number}", 0, 1)
+        await asyncio.sleep(2 * MADE_UP_S)
+        await pace.keep("10.0.0.1", 0, 1)
         return len(pace.waiting)
 
-    assert asyncio.run(many()) <= 1
+    try:
+        assert loop.run_until_complete(many()) <= 1
+    finally:
+        loop.close()
+
+
+def test_what_flowed_a_little_too_late_is_made_up_for() -> None:
+    loop = FastLoop(1_000)
+
+    async def late() -> float:
+        pace = Pace()
+        await pace.keep("10.0.0.1", 100, 100)
+        began_s = loop.time()
+        pace.waiting["10.0.0.1"] = began_s - MADE_UP_S / 2
+        await pace.keep("10.0.0.1", 100, 100)
+        return pace.waiting["10.0.0.1"] - began_s
+
+    try:
+        assert loop.run_until_complete(late()) < 1.0
+    finally:
+        loop.close()
+
+
+def test_what_flowed_long_ago_is_not_made_up_for() -> None:
+    loop = FastLoop(1_000)
+
+    async def late() -> float:
+        pace, began_s = Pace(), loop.time()
+        pace.waiting["10.0.0.1"] = began_s - 2 * MADE_UP_S
+        await pace.keep("10.0.0.1", 100, 100)
+        return pace.waiting["10.0.0.1"] - began_s
+
+    try:
+        assert loop.run_until_complete(late()) >= 1.0
+    finally:
+        loop.close()
