@@ -84,6 +84,7 @@ class Machines:
             return
         device.power = "on"
         device.client = client.CloudlinkClient(self.client_config)
+        self.world.tunnels.booted(device)
         self.world.conditions.refresh(device)
         self.world.conditions.refresh_registry(device)
         self.cloudlink_event(device, life, client.Start())

@@ -1,4 +1,4 @@
-"""When a tunnel over a lossy link falls silent: one of its segments was lost so often.
+"""When TCP sends again: a tunnel that falls silent over a lossy link, one whose peer is no more.
 
 Cloudlink is one TCP connection.  What follows a lost segment waits behind it, and each try to send
 it again comes after twice the time, so a few losses in a row are a minute of silence.
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..streams import Stream
     from .links import Link
+
+RETRANSMIT_MAX_MS = 120_000
+"""Linux' longest retransmission time-out (``TCP_RTO_MAX``)."""
 
 
 def chance(link: Link, *, ping_interval_ms: int, limit_ms: int) -> float:
@@ -40,3 +43,18 @@ def pings_until(risk: float, draws: Stream) -> int | None:
     if risk <= 0 or risk >= 1:
         return None if risk <= 0 else 0
     return math.floor(math.log(1 - draws.random()) / math.log1p(-risk))
+
+
+def sent_again_ms(link: Link, first_ms: int, after_ms: int) -> int:
+    """When a segment that nobody acknowledges is sent for the first time after a moment.
+
+    Args:
+        link: how long a round trip is.
+        first_ms: it was sent first.
+        after_ms: that moment.
+    """
+    at_ms, wait_ms = first_ms, link.retransmission_ms
+    while at_ms <= after_ms:
+        at_ms += wait_ms
+        wait_ms = min(2 * wait_ms, RETRANSMIT_MAX_MS)
+    return at_ms

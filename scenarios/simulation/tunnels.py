@@ -14,7 +14,7 @@ from cloud_stub import vpn_events as server
 from cloud_stub.messages import CallDevice, DeviceReplied
 
 from .links import SYN_INSTANTS_MS, Fate
-from .stand_stills import chance, pings_until
+from .stand_stills import chance, pings_until, sent_again_ms
 from .vpn_hosts import Hosts, ServerHost, Session
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_MS = 120_000
 class Tunnels:
     """The clients' end of every session, and the way between."""
 
-    __slots__ = ("_agenda", "_cloud", "_settings", "hosts")
+    __slots__ = ("_agenda", "_cloud", "_left", "_settings", "hosts")
 
     def __init__(
         self, agenda: Agenda, cloud: CloudSide, settings: VpnSettings, service_key: str
@@ -42,6 +42,8 @@ class Tunnels:
         self._agenda = agenda
         self._cloud = cloud
         self._settings = settings
+        self._left: dict[int, tuple[Session, int]] = {}
+        """Device → its session that a cut of the power left open at the server, and when (ms)."""
         self.hosts = Hosts(agenda, cloud, settings, service_key, self)
 
     # --- a client connects -----------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Tunnels:
         if session.id not in session.server.sessions:
             return
         if device.life != session.life:
-            self._silence_out(session)  # let in, and dead by now
+            self._leave(session)  # let in, and dead by now
             return
         if not device.wants_tunnel(session.attempt):
             self._closed(session)
@@ -186,7 +188,34 @@ class Tunnels:
         """Power is gone: nothing more is sent, the server hears silence."""
         session, device.session = device.session, None
         if session is not None and session.id in session.server.sessions:
-            self._silence_out(session)
+            self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        self._left[session.device.number] = (session, self._agenda.now_ms)
+        self._silence_out(session)
+
+    def booted(self, device: Device) -> None:
+        """Its kernel knows of no session: whoever goes on with an old one is sent a reset."""
+        session, since_ms = self._left.get(device.number, (None, 0))
+        if session is None or session.id not in session.server.sessions:
+            self._left.pop(device.number, None)
+            return
+        assert session.up_ms is not None
+        period_ms, now_ms = self._settings.ping_interval_ms, self._agenda.now_ms
+        first_ms = since_ms + period_ms - (since_ms - session.up_ms) % period_ms
+        at_ms = sent_again_ms(device.link, first_ms, now_ms)
+        self._agenda.after(at_ms - now_ms, self._at_stranger, session, device.life)
+
+    def _at_stranger(self, session: Session, life: int) -> None:
+        """The server sends something of an old session to the new kernel."""
+        device, link = session.device, session.device.link
+        if device.life != life or session.id not in session.server.sessions:
+            return
+        ways = (link.fate("vpn", outward=outward) for outward in (True, False))
+        if all(way is Fate.PASS for way in ways) and session.server.state != "hang":
+            self._agenda.after(2 * self._trip_ms(device), self._closed, session)
+        else:
+            self.booted(device)  # it tries again
 
     def _forget(self, session: Session) -> None:
         session.server.sessions.pop(session.id, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenarios.simulation.links import Link
-from scenarios.simulation.stand_stills import chance, pings_until
+from scenarios.simulation.stand_stills import chance, pings_until, sent_again_ms
 from scenarios.streams import Stream
 
 LTE = Link(latency_ms=0, extra_latency_ms=150, jitter_ms=350, loss=0.2)
@@ -48,3 +48,19 @@ def test_the_seed_says_when_and_the_average_is_one_over_the_risk() -> None:
 def test_without_risk_it_never_happens_and_with_certainty_at_once() -> None:
     assert pings_until(0.0, Stream(1)) is None
     assert pings_until(1.0, Stream(1)) == 0
+
+
+def test_what_nobody_acknowledges_is_sent_again_after_twice_the_time() -> None:
+    link = Link(latency_ms=50)
+    instants, at_ms = [], 1_000
+    while at_ms < 200_000:
+        at_ms = sent_again_ms(link, 1_000, at_ms)
+        instants.append(at_ms - 1_000)
+    assert instants[:5] == [300, 900, 2_100, 4_500, 9_300]
+    assert instants[-1] - instants[-2] <= 120_000
+
+
+def test_the_next_try_is_after_the_moment() -> None:
+    link = Link(latency_ms=50)
+    assert sent_again_ms(link, 1_000, 500) == 1_000
+    assert sent_again_ms(link, 1_000, 1_299) == 1_300
