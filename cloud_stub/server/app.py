@@ -32,6 +32,7 @@ from .registry_api import RegistryApi
 from .resource_api import ResourceApi
 from .routes import routes
 from .site import BoundedSite
+from .traffic import Traffic
 from .vpn_services import VpnServices
 from .wire import BODY_MAX, OURS, PATIENCE_S, Answer, as_the_api, empty, page, query_of
 
@@ -98,6 +99,10 @@ class Server:
             former.vpn if former else VpnServices(self.desk, settings, named=self._instance_named)
         )
         self._storing: set[asyncio.Task[None]] = set()
+        self._traffic: Traffic | None = None
+        if settings.traffic is not None:
+            self._traffic = Traffic(settings.traffic, self.desk.now_ms)
+            self.desk.heartbeat_counted = self._traffic.heartbeat
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -191,12 +196,16 @@ class Server:
         settings = self.settings
         application = web.Application(client_max_size=BODY_MAX)
         application[PATIENCE_S] = settings.slow_client_s
+        traffic = self._traffic
         for route in routes(self):
             handler = route.handler if route.bare else self._guarded(route.path, route.handler)
+            handler = handler if traffic is None else traffic.handler(handler)
             application.router.add_route(route.method, route.path, handler)
             if route.bare:
                 application.router.add_route("HEAD", route.path, handler)
-        application.router.add_route("*", "/{tail:.*}", self._guarded("other", _nothing_here))
+        other = self._guarded("other", _nothing_here)
+        other = other if traffic is None else traffic.handler(other)
+        application.router.add_route("*", "/{tail:.*}", other)
         self._runner = web.AppRunner(
             application,
             access_log=None,
@@ -218,6 +227,7 @@ class Server:
             tls=tls,
             connections_max=settings.connections_max,
             patience_s=settings.slow_client_s,
+            counted=None if traffic is None else traffic.protocol,
         )
         await site.start()
         host, port = self._runner.addresses[0][:2]
@@ -273,6 +283,8 @@ class Server:
         await self.desk.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._traffic is not None:
+            self._traffic.close()
         if self._publisher is not None:
             await self._publisher.close()
         if self._reach is not None:

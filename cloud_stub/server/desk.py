@@ -58,6 +58,8 @@ class Desk:
         """Slug → id."""
         self.call_device: Callable[[CallDevice], Awaitable[tuple[int | None, Any]]] | None = None
         self.quick_heartbeats = 0
+        self.heartbeat_counted: Callable[[str], None] | None = None
+        """Told the uuid of a device with each."""
         self._clock = clock
         self._newest_ms = 0
         self._requests = 0
@@ -149,11 +151,21 @@ class Desk:
         """A device answered a call, or did not."""
         self._handle(DeviceReplied(call=call, status=status, body=body))
 
+    def beat_quickly(self, uuid: str) -> None:
+        """A heartbeat took the short way."""
+        self.quick_heartbeats += 1
+        if self.heartbeat_counted is not None:
+            self.heartbeat_counted(uuid)
+
     # --- outputs ---------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> Outcome:
         now_ms = self.now_ms()
+        before = self.cloud.heartbeats
         outcome = self.cloud.handle(event, now_ms=now_ms)
+        if self.heartbeat_counted is not None and self.cloud.heartbeats > before:
+            assert isinstance(event, Request)
+            self.heartbeat_counted(event.path.split("/")[3])  # /device/v3/<uuid>/state
         if outcome.rows:
             self._enter_rows(outcome, now_ms)
         if outcome.effects:

@@ -65,7 +65,7 @@ class DeviceApi:
             if row.etag == etag and etag is not None and cloud.key_owner(key[7:]) is row:
                 now_ms = desk.now_ms()
                 if cloud.quick_heartbeat(row, etag, now_ms=now_ms):
-                    desk.quick_heartbeats += 1
+                    desk.beat_quickly(uuid)
                     server.store.beat(row.id, row.heartbeat_due_ms)
                     return web.Response(status=304, headers={"ETag": etag})
         response = await self._by_core(request, device=row)

@@ -58,6 +58,8 @@ class ServerSettings:
     slow_client_s: float = 30.0
     """The head of a connection's first request, and every body, must have arrived by then."""
     log_lines_per_device: int = 1_000
+    traffic: str | None = None
+    """A file for what clients' requests amount to."""
 
     @property
     def profile(self) -> Profile:

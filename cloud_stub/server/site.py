@@ -9,6 +9,7 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
@@ -36,6 +37,7 @@ class BoundedSite(web.BaseSite):
         tls: certificate and key.
         connections_max: more are answered with 503.
         patience_s: a connection that has sent no whole request head by then is closed.
+        counted: what its connections' bytes go through.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class BoundedSite(web.BaseSite):
         tls: ssl.SSLContext | None,
         connections_max: int,
         patience_s: float,
+        counted: Callable[[asyncio.Protocol], asyncio.Protocol] | None = None,
     ) -> None:
         super().__init__(runner, ssl_context=tls, backlog=1_024)
         self._host = host
         self._port = port
         self._max = connections_max
         self._patience_s = patience_s
+        self._counted = counted
 
     @property
     def name(self) -> str:
@@ -84,4 +88,4 @@ class BoundedSite(web.BaseSite):
                 handler.force_close()
 
         asyncio.get_running_loop().call_later(self._patience_s, check)
-        return handler
+        return handler if self._counted is None else self._counted(handler)

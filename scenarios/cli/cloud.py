@@ -91,6 +91,11 @@ EXTRAS = "pip install 'fieldbeat[cloud]'"
     type=click.IntRange(0),
     help="Requests a second of one key before 429.  [default: no limit]",
 )
+@click.option(
+    "--traffic",
+    metavar="FILE",
+    help="Append a line of JSON for each request, heartbeat and count of bytes.",
+)
 @service.SPEED
 @click.option("--log", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def cloud(
@@ -107,6 +112,7 @@ def cloud(
     retention: float,
     lag: float,
     rate_limit: int,
+    traffic: str | None,
     speed: float,
     log: Literal["text", "json"],
 ) -> None:
@@ -148,6 +154,7 @@ def cloud(
             retention_s=retention * 86_400,
             lag_s=lag,
             requests_per_s=rate_limit,
+            traffic=traffic,
         )
         service.set_up_logs(as_json=log == "json")
         clock = Clock.begin(speed)

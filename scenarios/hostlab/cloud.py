@@ -60,7 +60,7 @@ class CloudProcess:
         """
         self.tunnel = tunnel
         self.namespace, self.folder, self.clock = namespace, folder, clock
-        self.log = folder / "cloud.log"
+        self.log, self.traffic = folder / "cloud.log", folder / "traffic.jsonl"
         self.poll_interval_ms = 0
         self._password = secrets.token_urlsafe(12)
         self._token = ""
@@ -129,7 +129,7 @@ class CloudProcess:
                 *("cloud", "--listen", f"{api.host}:{api.port}"),
                 *(word for words in begin for word in words),
                 *("--registry", f"{NAMES['registry']}:{registry.port}"),
-                *("--db", str(self.folder / "cloud.sqlite")),
+                *("--db", str(self.folder / "cloud.sqlite"), "--traffic", str(self.traffic)),
                 *("--profile", scenario.cloud.profile),
                 *("--speed", str(self.clock.speed), "--tunnel", self.tunnel, *shown),
                 stdout=log,

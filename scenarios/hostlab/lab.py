@@ -22,6 +22,7 @@ from ..fields import kind_of
 from ..history import History, Mark, Note
 from ..simulation.steps import describe
 from .cloud import CloudProcess
+from .counted import traffic_of
 from .device import LabDevice
 from .fleets import Fleet
 from .netns import Names, needs, own_prefix, sweep
@@ -38,6 +39,7 @@ from .works import Works
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
+    from ..history import Traffic
     from ..how import How
     from ..model import DeviceSpec, Scenario, Step
 
@@ -236,7 +238,20 @@ class HostWorld:
         recorded = history_of(rows, self._identities, inside, final)
         recorded.marks, recorded.notes = self.history.marks, self.history.notes
         recorded.unmet, recorded.end_ms = self.history.unmet, self.history.end_ms
+        recorded.traffic = self._counted()
+        ever = (list(self.devices), -self._began_ms, self.scenario.end_ms)
+        recorded.heartbeats, _ = recorded.traffic.count("heartbeats", *ever)
         self.history = recorded
+
+    def _counted(self) -> Traffic:
+        """What reached the cloud's API, and what came back."""
+        whose = {
+            address: device.spec.name
+            for device in self.devices.values()
+            for address in device.works.addresses
+        }
+        with self.cloud.traffic.open() as lines:
+            return traffic_of(lines, whose, self._identities, began_ms=self._began_ms)
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         return {field: self._value(field, value) for field, value in row.items()}

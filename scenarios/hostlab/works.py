@@ -76,6 +76,8 @@ class Works:
         self.site = make_site(names, cloud, number, cable if bad else None, speed=speed)
         self.address = self.site.address
         """The device's now."""
+        self.addresses = [self.address]
+        """All it has had."""
         self._cloud, self._tables, self._speed = cloud, 0, speed
         draws = Stream(seed, "resolver", name)
         self.resolver = Resolver(cloud, self.site.resolver, draws=draws, speed=speed)
@@ -159,6 +161,7 @@ class Works:
     def readdress(self, address: str) -> None:
         """The site's DHCP server gives the device another address."""
         self.address = address
+        self.addresses.append(address)
         if self.plugged:
             readdress(self.site, self._cloud, address)
 
