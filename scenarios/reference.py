@@ -78,6 +78,11 @@ def _lines() -> Iterator[str]:
     yield "`measure: <measure> <comparison> <bound>`, with `<`, `<=`, `>`, `>=` or `==`; the bound"
     yield "is a number, a size (`1 MB`), a duration, or a share of the window (`95%`)."
     yield "`total(…)` sums a measure over the devices meant."
+    yield ""
+    yield "Both labs count traffic at the API: a request when it gets there, answered or not; the"
+    yield "bytes of whole HTTP messages when they arrive, without TLS, cloudlink's packets and log"
+    yield "streams. A heartbeat of a uuid that two devices have is the first one's. What the host"
+    yield "lab's programs say besides is in [hostlab.md](hostlab.md#traffic)."
     yield from ("", "| measure | compared with | meaning |", "|---|---|---|")
     for name, measure in MEASURES.items():
         arguments = "(field, value, …)" if measure.of_values else "(field)" * measure.of_field

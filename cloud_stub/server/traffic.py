@@ -171,9 +171,12 @@ class _Counted(asyncio.Protocol):
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over: in order, and all has arrived, or what was under way never will."""
+        """It is over: in order, and all arrives, or what was under way never will."""
         self._traffic.idle(self)
-        self._tell(self._arrived if exc is not None else self._written)
+        if exc is None:
+            self._tell(self._written)
+        else:
+            self.look()  # the socket is there until this returns
         self._inner.connection_lost(exc)
 
     def aborted(self) -> None:

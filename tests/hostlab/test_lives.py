@@ -212,7 +212,68 @@ expect:
   - always: {services.side: exited}
     from: ended + 1m
 """
-RUNS = {"services": SERVICES, "clock": CLOCK, "boot": BOOT, "scripted": SCRIPTED, "fleets": FLEETS}
+TRAFFIC = """
+scenario: What is counted at the API
+cloud: {poll_interval: 2m}
+fleet: {names: [plain, moved]}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 6m, do: firewall, block: api, on: plain, id: blocked}
+  - {at: 6m, do: dhcp, address: 10.77.0.9, on: moved}
+  - {at: 12m, do: firewall, allow: api, on: plain, id: open}
+  - {at: 16m, do: release, commit: r2, services: {main: {size: 3 MB}}, id: released}
+  - {at: 21m, do: power_off, id: cut}
+  - {at: 24m, do: end}
+expect:
+  - measure: heartbeats >= 2
+    until: blocked
+  - measure: heartbeats <= 8
+    until: blocked
+  # a try that no answer came to is none that arrived
+  - measure: requests == 0
+    after: blocked + 10s
+    until: open
+    for: plain
+  - measure: bytes_received == 0
+    after: blocked + 10s
+    until: open
+    for: plain
+  - measure: heartbeats >= 2
+    after: blocked + 1m
+    until: open
+    for: moved
+  - measure: requests >= 2
+    after: blocked + 1m
+    until: open
+    for: moved
+  - measure: total(heartbeats) >= 2
+    after: open
+    until: released
+  - measure: bytes_received >= 3 MB
+    after: released
+    until: cut
+  - measure: bytes_received < 3.1 MB
+    after: released
+    until: cut
+  - measure: bytes_sent > 2 kB
+    until: cut
+  - measure: bytes_sent < 60 kB
+    until: cut
+  - measure: peak_heartbeats_per_second >= 1
+    until: cut
+  - measure: peak_requests_per_second <= 12
+    until: cut
+  - measure: total(requests) == 0
+    after: cut + 5s
+"""
+RUNS = {
+    "services": SERVICES,
+    "clock": CLOCK,
+    "boot": BOOT,
+    "scripted": SCRIPTED,
+    "fleets": FLEETS,
+    "traffic": TRAFFIC,
+}
 SPEED = "30"
 
 
