@@ -20,6 +20,7 @@ from ..streams import digest
 from . import booting, disk, nft
 from .card import Card
 from .netns import kill_all, pids, signal_all
+from .preloaded import IN_ITS_OWN_WORLD
 from .topology import unplug
 
 if TYPE_CHECKING:
@@ -29,22 +30,15 @@ if TYPE_CHECKING:
     from ..model import DeviceSpec
     from .cloud import CloudProcess
     from .fleets import Fleet
+    from .preloaded import Preloaded, Program
     from .works import Works
 
 STOP_S = 20.0
-START_S = 0.5
-"""Real seconds that a program takes to start: a part of a board's boot."""
+START_S = 0.1
+"""Real seconds that an agent takes to start: a part of a board's boot."""
 SERVICES_S, SERVICES_TRIES = 0.05, 40
 """Between two looks whether services have stopped, and how many looks."""
 RESOLV, SWITCH, RELEASE, CLOCK = "resolv.conf", "nsswitch.conf", "os-release", "clock"
-IN_ITS_OWN_WORLD = """
-place=$1 && shift
-for file in resolv.conf nsswitch.conf os-release; do
-  [ ! -e "$place/$file" ] || mount --bind "$place/$file" "/etc/$file" || exit 1
-done
-exec "$@"
-"""
-"""``ip netns exec`` gives a program mounts of its own: those files are the device's."""
 NSSWITCH = "hosts: files dns\n"
 CONFLICT, BAD = 409, 400
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # also inside its tunnel; the namespace is its own
@@ -60,6 +54,7 @@ class LabDevice:
         folder: Path,
         cloud: CloudProcess,
         fleet: Fleet,
+        agents: Preloaded,
         *,
         split: bool,
         card: bool,
@@ -74,6 +69,7 @@ class LabDevice:
             folder: for what survives a power cut; ``run`` in it does not.
             cloud: where it belongs to.
             fleet: of the cloud.
+            agents: starts its programs.
             split: supervisor and cloudlink are two processes, as on a board.
             card: its disk must be able to be full, or to forget.
             clock: its programs look at a clock that may be wrong.
@@ -82,14 +78,14 @@ class LabDevice:
         self.spec, self.works, self.site, self.folder = spec, works, works.site, folder
         self.fleet = self.present = fleet
         """Whose image it has, and where it is by now."""
-        self._cloud = cloud
+        self._cloud, self._agents = cloud, agents
         self.split = split
         self.card: Card | None = None
         self._wants_card = card
         self._boot_ms = boot_ms
         self._booting: asyncio.Task[None] | None = None
         self._cut = asyncio.Event()
-        self._programs: dict[str, asyncio.subprocess.Process] = {}
+        self._programs: dict[str, Program] = {}
         # what is not on its disk must neither fill it nor go with it
         self.beside = folder.with_name(f"{folder.name}.host")
         self._run, self.log = self.beside / "run", self.beside / "agent.log"
@@ -229,7 +225,17 @@ class LabDevice:
         words += ["--speed", str(self._cloud.clock.speed), "--tunnel", self._cloud.tunnel]
         if self._cloud.scheme == "http":
             words += ["--insecure-registry", disk.REGISTRY]
-        self._programs[part] = await self.run("-m", "scenarios", "agent", *words)
+        self._programs[part] = await self._agents.agent(
+            ("agent", *words),
+            namespace=self.site.device,
+            place=self.beside,
+            log=self.log,
+            environment=self._environment(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join((str(self.beside / "bin"), os.environ.get("PATH", os.defpath)))
+        return {**os.environ, **self._cloud.clock.environment(), "PATH": path}
 
     async def run(self, *words: str, given: bytes | None = None) -> asyncio.subprocess.Process:
         """Start Python at the device: in its namespace, with files of ``/etc`` of its own.
@@ -238,7 +244,6 @@ class LabDevice:
             words: for Python.
             given: on its standard input.
         """
-        path = os.pathsep.join((str(self.beside / "bin"), os.environ.get("PATH", os.defpath)))
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.site.device, "sh", "-c", IN_ITS_OWN_WORLD, "sh"),
@@ -246,7 +251,7 @@ class LabDevice:
                 stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self._cloud.clock.environment(), "PATH": path},
+                env=self._environment(),
             )
         if process.stdin is not None and given is not None:
             process.stdin.write(given)
@@ -281,8 +286,8 @@ class LabDevice:
     @property
     def powered(self) -> bool:
         """It has power, and its programs run: the supervisor's ends with the board."""
-        running = [process.returncode is None for process in self._programs.values()]
-        return bool(running) and all(running)
+        ended = [program.ended for program in self._programs.values()]
+        return bool(ended) and not any(ended)
 
     async def stop(self) -> None:
         """Ask everything to stop; what does not is killed."""
@@ -306,7 +311,7 @@ class LabDevice:
         known = self._programs.get("supervisor")
         match state:
             case "hang" if known is not None:
-                known.send_signal(signal.SIGSTOP)
+                known.send(signal.SIGSTOP)
             case "stop" if known is not None:
                 await self._end("supervisor")
             case "start" if "cloudlink" in self._programs:
@@ -317,22 +322,20 @@ class LabDevice:
                 pass
 
     async def _end(self, part: str, *, kill: bool = False) -> None:
-        process = self._programs.pop(part)
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill() if kill else process.terminate()
+        program = self._programs.pop(part)
+        program.send(signal.SIGKILL if kill else signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_S):
-                await process.wait()
+                await program.wait()
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            program.send(signal.SIGKILL)
+            await program.wait()
 
     async def _killed(self) -> None:
         kill_all(self.site.device)
         programs, self._programs = self._programs, {}
-        for process in programs.values():
-            await process.wait()
+        for program in programs.values():
+            await program.wait()
 
     def _forget(self) -> None:
         """What lies in memory is gone: locks, the last report."""

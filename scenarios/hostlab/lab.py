@@ -28,6 +28,7 @@ from .fleets import Fleet
 from .netns import Names, needs, own_prefix, sweep
 from .ntp import DeviceClock, TimeServer
 from .places import SITES_MAX
+from .preloaded import Preloaded
 from .recorded import Identity, Seen, history_of
 from .scripted import VpnInstances
 from .steps import carry_out, refuse_what_cannot_be
@@ -68,6 +69,7 @@ class HostWorld:
         self.clocks: dict[str, DeviceClock] = {}
         """Of the devices whose clock the scenario changes."""
         self.instances = VpnInstances()
+        self.agents = Preloaded()
         self._time: TimeServer | None = None
         self._folder = folder
         self._names = Names()
@@ -122,6 +124,7 @@ class HostWorld:
     async def _set_up(self) -> None:
         scenario = self.scenario
         namespace = make_cloud(self._names)
+        await self.agents.start()
         wrong = _met_by(scenario, verbs.Clock)
         self.cloud = CloudProcess(
             namespace, self._folder, self.clock, self._tunnel, tls=bool(wrong)
@@ -172,6 +175,7 @@ class HostWorld:
             self._folder / name,
             self.cloud,
             self.fleets[spec.fleet],
+            self.agents,
             split=name in _met_by(scenario, verbs.Supervisor),
             card=name in _met_by(scenario, verbs.Disk),
             clock=steered,
@@ -269,6 +273,7 @@ class HostWorld:
             clock.close()
         await asyncio.gather(*(device.stop() for device in self.devices.values()))
         await asyncio.gather(*(device.works.close() for device in self.devices.values()))
+        await self.agents.close()
         if self._time is not None:
             self._time.close()
         if hasattr(self, "cloud"):

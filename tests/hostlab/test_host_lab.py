@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from scenarios.checks import judge_all
@@ -152,6 +153,8 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
     while sum(f"-{killed.pid}-" in name for name in _ours()) < 3:
         assert time.monotonic() < end_s
         time.sleep(0.05)
+    begun = psutil.Process(killed.pid).children()
+    preloaded = [child for child in begun if "scenarios.hostlab.preloaded" in child.cmdline()]
     kept = "fieldbeat-not-ours"
     subprocess.run(["ip", "netns", "add", kept], check=True)
     try:
@@ -163,6 +166,8 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
         netns.sweep(temporary)
         assert (netns.left_behind(), folder.exists()) == ([], False)
         assert kept in _ours()
+        assert len(preloaded) == 1
+        assert psutil.wait_procs(preloaded, timeout=60)[1] == []
     finally:
         subprocess.run(["ip", "netns", "del", kept], check=True)
 

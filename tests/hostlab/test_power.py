@@ -13,6 +13,7 @@ from scenarios.hostlab.cloud import CloudProcess
 from scenarios.hostlab.device import LabDevice
 from scenarios.hostlab.fleets import Fleet
 from scenarios.hostlab.places import PLACES
+from scenarios.hostlab.preloaded import Preloaded
 from scenarios.hostlab.topology import make_cloud
 from scenarios.hostlab.works import Works
 from scenarios.model import DeviceSpec
@@ -52,6 +53,7 @@ async def _lives(names: netns.Names, folder: Path) -> None:
         folder / "board",
         cloud,
         Fleet(cloud, 1, "f" * 32, "key", frozenset()),
+        Preloaded(),
         split=False,
         card=False,
         clock=False,
