@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -38,7 +37,7 @@ START_S = 0.1
 """Real seconds that an agent takes to start: a part of a board's boot."""
 SERVICES_S, SERVICES_TRIES = 0.05, 40
 """Between two looks whether services have stopped, and how many looks."""
-RESOLV, SWITCH, RELEASE, CLOCK = "resolv.conf", "nsswitch.conf", "os-release", "clock"
+RESOLV, SWITCH, CLOCK = "resolv.conf", "nsswitch.conf", "clock"
 NSSWITCH = "hosts: files dns\n"
 CONFLICT, BAD = 409, 400
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # also inside its tunnel; the namespace is its own
@@ -384,18 +383,3 @@ class LabDevice:
             for value in self._stored()
             if value["container"]["service"] == service and value["mark"] in running
         ]
-
-    def undervolt(self, *, on: bool) -> None:
-        """Its firmware says so: a program in the place of a Raspberry Pi's ``vcgencmd``."""
-        folder = self.beside / "bin"
-        folder.mkdir(exist_ok=True)
-        program = folder / "vcgencmd"
-        aside = program.with_name("vcgencmd.new")
-        aside.write_text(f"#!/bin/sh\necho throttled={'0x50005' if on else '0x0'}\n")
-        aside.chmod(0o755)
-        aside.replace(program)
-
-    def upgrade(self, version: str) -> None:
-        """The host OS on it is another one from the next start on."""
-        lines = ("ID=balena-os", f"PRETTY_NAME={shlex.quote(version)}", "VARIANT_ID=prod")
-        (self.beside / RELEASE).write_text("\n".join(lines) + "\n")

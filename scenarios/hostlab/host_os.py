@@ -1,8 +1,12 @@
-"""The flasher and the OS updater of a device: real requests from its namespace, then the end."""
+"""The host OS of a device and what it runs on: flasher and updater, its version, its firmware.
+
+The programs make real requests from the device's namespace.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from .device import LabDevice
     from .lab import HostWorld
 
+RELEASE = "os-release"
 _SEND = """
 import base64, json, ssl, sys, urllib.request
 given = json.load(sys.stdin)
@@ -54,7 +59,7 @@ async def run_program(
     if device.life != life:
         return
     if version is not None:
-        device.upgrade(version)
+        upgrade(device, version)
     if script.ends_with == "reboot":
         await device.reboot()
     else:
@@ -74,3 +79,20 @@ async def _send(world: HostWorld, device: LabDevice, number: int, step: Progress
     }
     sending = await device.run("-I", "-S", "-c", _SEND, given=json.dumps(given).encode())
     await sending.wait()
+
+
+def upgrade(device: LabDevice, version: str) -> None:
+    """The host OS on it is another one from the next start on."""
+    lines = ("ID=balena-os", f"PRETTY_NAME={shlex.quote(version)}", "VARIANT_ID=prod")
+    (device.beside / RELEASE).write_text("\n".join(lines) + "\n")
+
+
+def undervolt(device: LabDevice, *, on: bool) -> None:
+    """Its firmware says so: a program in the place of a Raspberry Pi's ``vcgencmd``."""
+    folder = device.beside / "bin"
+    folder.mkdir(exist_ok=True)
+    program = folder / "vcgencmd"
+    aside = program.with_name("vcgencmd.new")
+    aside.write_text(f"#!/bin/sh\necho throttled={'0x50005' if on else '0x0'}\n")
+    aside.chmod(0o755)
+    aside.replace(program)

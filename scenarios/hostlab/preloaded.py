@@ -165,15 +165,19 @@ def _serve(orders: socket.socket) -> None:
             os.close(there)
             _live(json.loads(order), tell)
         os.close(tell)
-        os.read(there, 1)  # before it is in its namespace a power cut would not find it
+        # before it is in its namespace a power cut would not find it
+        wrong = os.read(there, 1_024)
         os.close(there)
+        if wrong:
+            orders.send(wrong)
+            continue
         handle = os.pidfd_open(pid)  # nobody else waits for it: it is the right one
         socket.send_fds(orders, [b"started"], [handle])
         os.close(handle)
 
 
 def _live(order: dict[str, Any], tell: int) -> None:
-    """Be the agent, to the end; where it is in its place it closes ``tell``."""
+    """Be the agent, to the end; in its place it closes ``tell``, or says there why it is not."""
     status: Any = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -183,7 +187,11 @@ def _live(order: dict[str, Any], tell: int) -> None:
         os.close(log)
         os.environ.clear()
         os.environ.update(order["environment"])
-        _enter(order["namespace"], Path(order["place"]))
+        try:
+            _enter(order["namespace"], Path(order["place"]))
+        except OSError as error:
+            os.write(tell, str(error).encode())
+            raise
         os.close(tell)
         from ..cli.group import fieldbeat
 

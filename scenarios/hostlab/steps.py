@@ -14,8 +14,7 @@ from .. import verbs
 from ..errors import LabError
 from ..roster import fleets_of
 from ..simulation.steps import flash_script, os_script
-from . import people
-from .host_os import run_program
+from . import host_os, people
 from .scripted import Primitive, primitive
 from .wire import can_have_wires
 
@@ -159,7 +158,7 @@ async def _host_program(
             await device.preregister(world.seed, preload=None)
         if device.works.plugged:
             device.works.plug()
-    await run_program(world, device, script, version=version)
+    await host_os.run_program(world, device, script, version=version)
 
 
 async def _at_site(world: HostWorld, device: LabDevice, action: Any) -> None:
@@ -194,7 +193,7 @@ async def _on_board(world: HostWorld, device: LabDevice, action: Any) -> None:
                 assert device.card is not None
                 await device.card.change(action.state)
         case verbs.Undervolt():
-            device.undervolt(on=action.state == "on")
+            host_os.undervolt(device, on=action.state == "on")
         case verbs.Clock():
             world.clocks[device.spec.name].change(
                 shown_ms=action.set_ms, skew_ms=action.skew_ms, jump_ms=action.jump_ms

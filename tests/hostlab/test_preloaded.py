@@ -6,6 +6,9 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
+from scenarios.errors import LabError
 from scenarios.hostlab import netns
 from scenarios.hostlab.preloaded import Preloaded
 from tests.hostlab.lab import needs_host
@@ -50,6 +53,14 @@ async def _forked(namespace: str, folder: Path) -> None:
         await refused.wait()
         assert "none" in (folder / "said").read_text()
         assert "Traceback" not in (folder / "said").read_text()
+        with pytest.raises(LabError, match=r"no agent could be started: .*No such file"):
+            await agents.agent(
+                ("agent",),
+                namespace=f"{namespace}-is-gone",
+                place=folder,
+                log=folder / "lost",
+                environment=dict(os.environ),
+            )
     await agents.close()
 
 
