@@ -65,11 +65,6 @@ class Site(NamedTuple):
         return f"02:fb:00:00:{self.number >> 8:02x}:{self.number & 0xFF:02x}"
 
     @property
-    def device_mac(self) -> str:
-        """The device's, where its cable is one of the kernel's."""
-        return f"02:fb:01:00:{self.number >> 8:02x}:{self.number & 0xFF:02x}"
-
-    @property
     def address(self) -> str:
         """The device's."""
         return f"10.201.{self.number}.2"

@@ -62,12 +62,6 @@ def make_site(
         ],
         inside=site.router,
     )
-    if cable is None:
-        # what is sent to a device whose cable is out is lost; a router that had to look for it by
-        # ARP would keep segments until it is back, and by the kernel's clock, not by ours
-        known = f"neigh replace {site.address} lladdr {site.device_mac} dev lan0 nud permanent"
-        batch([f"link set eth0 address {site.device_mac}"], inside=site.device)
-        batch([known], inside=site.router)
     run("ip", "netns", "exec", site.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
     batch([f"addr add {site.address}/24 dev eth0"], inside=site.device)
     plug(site)
