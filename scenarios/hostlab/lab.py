@@ -20,6 +20,7 @@ from ..clock import Clock
 from ..errors import LabError
 from ..fields import kind_of
 from ..history import History, Mark, Note
+from ..interrupts import terminated_as_interrupted
 from ..simulation.steps import describe
 from .cloud import CloudProcess
 from .counted import traffic_of
@@ -351,7 +352,10 @@ def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
     check_host(scenario)
     temporary = Path(tempfile.gettempdir())
     sweep(temporary)
-    with tempfile.TemporaryDirectory(prefix=f"{own_prefix()}-") as made:
+    with (
+        terminated_as_interrupted(),
+        tempfile.TemporaryDirectory(prefix=f"{own_prefix()}-") as made,
+    ):
         folder = Path(made)
         if how.keep is not None:
             folder = how.keep / scenario.file.name.partition(".")[0]

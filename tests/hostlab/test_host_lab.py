@@ -172,6 +172,23 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
         subprocess.run(["ip", "netns", "del", kept], check=True)
 
 
+def test_a_run_that_is_asked_to_end_takes_everything_with_it(tmp_path: Path) -> None:
+    needs_host("wireguard-go")
+    file = tmp_path / "case.scenario.yaml"
+    file.write_text(FIREWALL)
+    command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
+    asked = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end_s = time.monotonic() + 60
+    while sum(f"-{asked.pid}-" in name for name in _ours()) < 3:
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    asked.terminate()
+    asked.wait(60)
+    assert not any(f"-{asked.pid}-" in name for name in _ours())
+    left = Path(tempfile.gettempdir()).glob(f"fieldbeat-{asked.pid}-*")
+    assert list(left) == []
+
+
 def test_verbs_it_cannot_do_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scenarios.hostlab.steps.can_have_wires", lambda: "no /dev/net/tun")
     text = (
