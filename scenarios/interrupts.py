@@ -30,6 +30,8 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def _as_interrupt(_: int, frame: FrameType | None) -> None:
+    # a second one would cut the cleaning up short
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # asyncio has a handler of its own; a shell's background job has none, and ignores Ctrl-C
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):

@@ -50,7 +50,10 @@ def made_config(config: bytes, base: str) -> bytes:
     made = labels.get(CONFIG_LABEL) if isinstance(labels, dict) else None
     if not isinstance(labels, dict) or labels.get(BASE_LABEL) != base or not isinstance(made, str):
         raise DeltaError("none", "the delta is not from the image that is here")
-    return made.encode()
+    try:
+        return made.encode()
+    except UnicodeEncodeError:
+        raise DeltaError("broken", "the delta's configuration is no text") from None
 
 
 def check_layer(path: Path) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..store.query import place
 from ..store.resources import TABLES
-from .registry_api import Content, challenge, digest_of, error
+from .registry_api import SIZE_MAX, Content, challenge, digest_of, error
 from .wire import Answer, empty, json_response
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BASE_LABEL, CONFIG_LABEL = "io.resin.delta.base", "io.resin.delta.config"
 """Of a delta: the configuration's digest of the image that it starts from, and the configuration of
 the one that it makes."""
+DELTAS_MAX, DIGITS = 1_000, 12
+"""Deltas that are known at once, the latest; digits of a size that are read."""
 MAGIC = b"rs\x026"
 """A delta of librsync begins so (``RS_DELTA_MAGIC``)."""
 SIZE_LABEL = "io.fieldbeat.delta-size"
@@ -71,6 +73,8 @@ class DeltaApi:
         content = Content(max(len(head), size), head=head, labels=made)
         words = "\n".join((source, destination, str(content)))
         name = f"v2/{hashlib.sha256(words.encode()).hexdigest()[:32]}"
+        while len(images.deltas) >= DELTAS_MAX:
+            del images.deltas[next(iter(images.deltas))]
         images.deltas[name] = destination, content
         return json_response({"name": f"{self._server.registry}/{name}"})
 
@@ -89,4 +93,4 @@ class DeltaApi:
         async with self._server.store.reading() as connection:
             found = await connection.scalar(query)
         text = str(found or "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return min(SIZE_MAX, int(text[:DIGITS])) if text.isascii() and text.isdigit() else None

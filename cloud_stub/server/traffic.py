@@ -176,7 +176,7 @@ class _Counted(asyncio.Protocol):
         if exc is None:
             self._tell(self._written)
         else:
-            self.look()  # the socket is there until this returns
+            self._tell(self._arrived)  # what arrived since the last look nobody knows any more
         self._inner.connection_lost(exc)
 
     def aborted(self) -> None:

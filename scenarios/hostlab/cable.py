@@ -45,6 +45,10 @@ class Cable:
             LabError: there is no TUN device, or it may not be used.
         """
         self.namespace = names.make(f"c{site.number}")
+        # a way back by another table is no reason to drop a packet; interfaces copy the default
+        ways = (f"net.ipv4.conf.{which}.rp_filter=0" for which in ("all", "default"))
+        sysctl = ("sysctl", "-qw", "net.ipv4.ip_forward=1", *ways)
+        run("ip", "netns", "exec", self.namespace, *sysctl)
         self._remembers = remembers
         self.carries = False
         """Packets go through the wire."""
@@ -53,7 +57,6 @@ class Cable:
         self.wire = Wire(
             self.namespace, seed=seed, name=name, speed=speed, remembers=self._remembers
         )
-        run("ip", "netns", "exec", self.namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         batch(
             [
                 *(f"link set {end} up" for end in ("near", "far", "wire0", "wire1")),

@@ -209,6 +209,15 @@ class LabDevice:
             await booting.listens(self.site.device, disk.listen_port(self.folder), cut)
         self._booting = None
 
+    def must_boot(self) -> None:
+        """Raise what a boot ended with, if it was an error.
+
+        Raises:
+            LabError: a program could not be started.
+        """
+        if self._booting is not None and self._booting.done():
+            self._booting.result()
+
     async def _not_booting(self) -> None:
         """A board that boots does so no more."""
         task, self._booting = self._booting, None

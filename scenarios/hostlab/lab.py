@@ -206,11 +206,17 @@ class HostWorld:
             await self.sleep_until(step.at_ms)
             text = describe(step.action)
             self.history.marks.append(Mark(self.now_ms(), step.id, text, step.devices))
+            self._must_boot()
             await carry_out(self, step)
         await self.sleep_until(scenario.end_ms)
+        self._must_boot()
         self.history.end_ms = scenario.end_ms
         await asyncio.sleep(SETTLE_MS / 1_000 / self.clock.speed + 0.5)
         await self._record()
+
+    def _must_boot(self) -> None:
+        for device in self.devices.values():
+            device.must_boot()
 
     async def sleep_until(self, at_ms: int) -> None:
         """Wait for a moment of the scenario."""

@@ -118,7 +118,10 @@ def mute(name: str) -> dict[str, Any]:
     flags = {"payload": {"protocol": "tcp", "field": "flags"}}
     reset = {"match": {"op": "in", "left": flags, "right": "rst"}}
     unreachable = _match("icmp", "type", "destination-unreachable")
-    return _commands(name, chain, [[reset, {"drop": None}], [unreachable, {"drop": None}]])
+    # its own programs are told: who knocks to learn whether one listens has an answer at once
+    own = {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": "lo"}}
+    rules = [[own, {"accept": None}], [reset, {"drop": None}], [unreachable, {"drop": None}]]
+    return _commands(name, chain, rules)
 
 
 def cut(namespace: str, *filters: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from cloud_stub.server.vpn_services import INSTANCES_MAX
+
 from ..simulation.links import RETRANSMIT_MIN_MS
 
 API_PORT, VPN_PORT, REGISTRY_PORT, DNS_PORT, NTP_PORT = 8080, 8443, 5000, 53, 123
-VPN_PORTS = 16
+VPN_PORTS = INSTANCES_MAX
 """VPN servers have ports one after the other."""
 CLOUD_NET = 16
 SITES_MAX = 200

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
-from .netns import FOLDER
+from .netns import CLONE_NEWNET, FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,9 +37,9 @@ done
 exec "$@"
 """
 """``ip netns exec`` gives a program mounts of its own: those files are the device's."""
-CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
+CLONE_NEWNS = 0x00020000
 MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
-ORDER_MAX = 64 * 1024
+ORDER_MAX = 1024 * 1024
 
 
 class Program:
@@ -122,8 +122,10 @@ class Preloaded:
                 await loop.sock_sendall(self._socket, text.encode())
                 ready = asyncio.Event()
                 loop.add_reader(self._socket, ready.set)
-                await ready.wait()
-                loop.remove_reader(self._socket)
+                try:
+                    await ready.wait()
+                finally:
+                    loop.remove_reader(self._socket)
                 said, handles, _, _ = socket.recv_fds(self._socket, 1_024, 1)
             except OSError as error:
                 raise LabError(f"no agent could be started: {error.strerror}") from error
@@ -144,6 +146,8 @@ class Preloaded:
 
 def _serve(orders: socket.socket) -> None:
     """Fork for each order, until the lab is gone."""
+    # the terminal's Ctrl-C is the lab's to deal with
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import agent.daemon.cloudlink
     import agent.daemon.program
     import agent.daemon.vpn_unit
@@ -151,8 +155,6 @@ def _serve(orders: socket.socket) -> None:
 
     from ..cli import agent as _  # noqa: F401  # loaded, so that no child has to
 
-    # the terminal's Ctrl-C is the lab's to deal with
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()  # what is shared stays so
     while order := orders.recv(ORDER_MAX):
         with contextlib.suppress(ChildProcessError):
@@ -225,9 +227,12 @@ def _enter(namespace: str, place: Path) -> None:
     os.close(there)
     call("unshare", CLONE_NEWNS)
     call("mount", b"", b"/", b"none", ctypes.c_ulong(MS_SLAVE | MS_REC), None)
-    with contextlib.suppress(OSError):  # as ``ip``: it need not be mounted
+    flags = 0
+    try:
         call("umount2", b"/sys", MNT_DETACH)
-    call("mount", namespace.encode(), b"/sys", b"sysfs", ctypes.c_ulong(0), None)
+    except OSError:  # as ``ip``: one that cannot be unmounted may be read-only, and so must ours
+        flags = os.statvfs("/sys").f_flag & os.ST_RDONLY
+    call("mount", namespace.encode(), b"/sys", b"sysfs", ctypes.c_ulong(flags), None)
     for name in OWN_FILES:
         if (place / name).exists():
             own, public = os.fsencode(place / name), f"/etc/{name}".encode()

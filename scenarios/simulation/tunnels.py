@@ -263,6 +263,9 @@ class Tunnels:
     def _risked(self, session: Session) -> None:
         """Where packets are lost, TCP some time stands still for too long, either way."""
         settings, link = self._settings, session.device.link
+        if session.risked is link:
+            return
+        session.risked = link
         period_ms = settings.ping_interval_ms
         for limit_ms, silence in (
             (settings.client_timeout_ms, self._silence_in),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .cloudside import CloudSide, Failure
     from .device import Device
+    from .links import Link
 
 API_TRIP_MS = 1
 """Between the VPN server and the API, in the same data centre."""
@@ -30,6 +31,7 @@ class Session:
         "id",
         "life",
         "lost",
+        "risked",
         "server",
         "silent_in",
         "silent_out",
@@ -45,6 +47,8 @@ class Session:
         self.up_ms: int | None = None
         self.lost = False
         """Its address is nobody's any more: what is sent either way gets nowhere."""
+        self.risked: Link | None = None
+        """What its stand-stills were drawn for."""
         self.silent_in = False
         """The device hears nothing."""
         self.silent_out = False

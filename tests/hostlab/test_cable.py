@@ -233,7 +233,14 @@ def test_a_board_is_there_as_soon_as_its_program_listens(names: Names) -> None:
     place = Place(names, bad=False)
 
     async def there() -> None:
-        cut = asyncio.Event()
+        cut, loop = asyncio.Event(), asyncio.get_running_loop()
+        # itself is not the world: a knock on its own door is refused at once, not sent again
+        with (
+            booting.mute(place.site.device),
+            socket_in(place.site.device, AF_INET, SOCK_STREAM, 0) as knocking,
+            pytest.raises(ConnectionRefusedError),
+        ):
+            await asyncio.wait_for(loop.sock_connect(knocking, ("127.0.0.1", 48_484)), 0.9)
         waiting = asyncio.ensure_future(booting.listens(place.site.device, 48_484, cut))
         with socket_in(place.site.device, AF_INET, SOCK_STREAM, 0) as program:
             program.bind(("0.0.0.0", 48_484))  # a namespace of its own

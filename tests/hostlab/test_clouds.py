@@ -14,7 +14,7 @@ from scenarios.compile import compile_text
 from scenarios.errors import LabError
 from scenarios.hostlab import netns, nft
 from scenarios.hostlab.places import PLACES, VPN_PORTS
-from scenarios.hostlab.topology import make_cloud, make_site, unplug
+from scenarios.hostlab.topology import make_cloud, make_site
 from scenarios.hostlab.vpn_servers import VpnServers, ports_of
 from tests.histories import not_held
 from tests.hostlab.lab import RUN_S, at_once, needs_host
@@ -249,12 +249,3 @@ def test_a_firewall_against_the_vpn_is_one_against_all_its_servers() -> None:
     first = PLACES["vpn"].port
     ranges = re.findall(r'"range": \[(\d+), (\d+)\]', table)
     assert ranges == [(str(first), str(first + VPN_PORTS - 1))] * 2
-
-
-def test_what_is_sent_to_a_device_without_a_cable_is_lost(bench: _Bench) -> None:
-    """A router that looked for it by ARP would keep it, and give it up by the kernel's clock."""
-    site = bench.sites[0]
-    unplug(site)
-    shown = json.loads(netns.run("ip", "-n", site.router, "-j", "neigh", "show", "dev", "lan0"))
-    states = {row["dst"]: row["state"] for row in shown}
-    assert states[site.address] == ["PERMANENT"]
