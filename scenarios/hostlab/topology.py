@@ -1,4 +1,4 @@
-"""The cables: device — site router — the cloud's bridge."""
+"""The cables: device — (bad cable —) site router — the cloud's bridge."""
 
 from __future__ import annotations
 
