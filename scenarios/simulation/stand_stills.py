@@ -10,6 +10,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cloud_stub.settings import VpnSettings
+
     from ..streams import Stream
     from .links import Link
 
@@ -43,6 +45,23 @@ def pings_until(risk: float, draws: Stream) -> int | None:
     if risk <= 0 or risk >= 1:
         return None if risk <= 0 else 0
     return math.floor(math.log(1 - draws.random()) / math.log1p(-risk))
+
+
+def stand_stills(link: Link, settings: VpnSettings, draws: Stream) -> tuple[int | None, int | None]:
+    """After how many pings the client, and the server, has heard nothing for too long.
+
+    Args:
+        link: of the device.
+        settings: of cloudlink: how often it pings, and when each end gives up.
+        draws: of the device's link; none are taken where nothing is lost.
+    """
+    period_ms = settings.ping_interval_ms
+    risks = (
+        chance(link, ping_interval_ms=period_ms, limit_ms=limit_ms)
+        for limit_ms in (settings.client_timeout_ms, settings.server_timeout_ms)
+    )
+    client, server = (pings_until(risk, draws) for risk in risks)
+    return client, server
 
 
 def sent_again_ms(link: Link, first_ms: int, after_ms: int) -> int:

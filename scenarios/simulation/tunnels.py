@@ -14,7 +14,7 @@ from cloud_stub import vpn_events as server
 from cloud_stub.messages import CallDevice, DeviceReplied
 
 from .links import SYN_INSTANTS_MS, Fate
-from .stand_stills import chance, pings_until, sent_again_ms
+from .stand_stills import sent_again_ms, stand_stills
 from .vpn_hosts import Hosts, ServerHost, Session
 
 if TYPE_CHECKING:
@@ -262,17 +262,12 @@ class Tunnels:
 
     def _risked(self, session: Session) -> None:
         """Where packets are lost, TCP some time stands still for too long, either way."""
-        settings, link = self._settings, session.device.link
+        link, period_ms = session.device.link, self._settings.ping_interval_ms
         if session.risked is link:
             return
         session.risked = link
-        period_ms = settings.ping_interval_ms
-        for limit_ms, silence in (
-            (settings.client_timeout_ms, self._silence_in),
-            (settings.server_timeout_ms, self._silence_out),
-        ):
-            risk = chance(link, ping_interval_ms=period_ms, limit_ms=limit_ms)
-            pings = pings_until(risk, session.device.link_draws) if risk else None
+        drawn = stand_stills(link, self._settings, session.device.link_draws)
+        for pings, silence in zip(drawn, (self._silence_in, self._silence_out), strict=True):
             if pings is not None:
                 wait_ms = self._next_ping_ms(session) + pings * period_ms
                 self._agenda.after(wait_ms, self._stood_still, session, link, silence)
