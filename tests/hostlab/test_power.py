@@ -63,14 +63,15 @@ async def _lives(names: netns.Names, folder: Path) -> None:
     with netns.socket_in(space, socket.AF_INET, socket.SOCK_STREAM, 0) as server:
         server.bind((HOST, PORT))
         server.listen()
-        await board.run("-c", CONNECTS)
+        first = await board.run("-c", CONNECTS)
         with await _connection(server) as before:
             await board.power_off()
+            await first.wait()
             # no socket is left that would say goodbye as soon as there is a way
             there = ("ip", "netns", "exec", works.site.device, "ss", "-Htan")
             assert netns.run(*there) == ""
             works.plug()
-            await board.run("-c", CONNECTS)
+            second = await board.run("-c", CONNECTS)
             with await _connection(server):  # packets pass again
                 try:
                     said = before.recv(1)
@@ -88,6 +89,7 @@ async def _lives(names: netns.Names, folder: Path) -> None:
                     except ConnectionResetError:
                         reset = True
         await board.stop()
+        await second.wait()
     await works.close()
     await cloud.close()
 
