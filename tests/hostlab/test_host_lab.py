@@ -142,17 +142,23 @@ def test_a_firewall_really_meets_packets_and_is_noticed() -> None:
     assert not any(name.startswith(netns.own_prefix()) for name in _ours())
 
 
-def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) -> None:
-    needs_host("wireguard-go")
-    file = tmp_path / "case.scenario.yaml"
+def _under_way(folder: Path) -> subprocess.Popen[bytes]:
+    """A run whose namespaces are there."""
+    file = folder / "case.scenario.yaml"
     file.write_text(FIREWALL)
     command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end_s = time.monotonic() + 60
     # the cloud's, the device's and its router's
-    while sum(f"-{killed.pid}-" in name for name in _ours()) < 3:
+    while sum(f"-{run.pid}-" in name for name in _ours()) < 3:
         assert time.monotonic() < end_s
         time.sleep(0.05)
+    return run
+
+
+def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) -> None:
+    needs_host("wireguard-go")
+    killed = _under_way(tmp_path)
     begun = psutil.Process(killed.pid).children()
     preloaded = [child for child in begun if "scenarios.hostlab.preloaded" in child.cmdline()]
     kept = "fieldbeat-not-ours"
@@ -174,14 +180,7 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
 
 def test_a_run_that_is_asked_to_end_takes_everything_with_it(tmp_path: Path) -> None:
     needs_host("wireguard-go")
-    file = tmp_path / "case.scenario.yaml"
-    file.write_text(FIREWALL)
-    command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
-    asked = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end_s = time.monotonic() + 60
-    while sum(f"-{asked.pid}-" in name for name in _ours()) < 3:
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
+    asked = _under_way(tmp_path)
     asked.terminate()
     asked.wait(60)
     assert not any(f"-{asked.pid}-" in name for name in _ours())
