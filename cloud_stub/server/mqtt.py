@@ -8,7 +8,6 @@ after that what every device's fields are, as the broker may have kept something
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -32,6 +31,8 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 STANDING = "snapshot"
 """The cause of an event that is none: a field's value, told after connecting."""
+CANCEL_AGAIN_S = 2.0
+"""Longer than a broker takes to hear a goodbye."""
 AT_ONCE = 8
 """Values told without waiting for each one's acknowledgement."""
 _PORT = 1883
@@ -64,11 +65,14 @@ class Publisher:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
+        """Stop.
+
+        Before Python 3.12 ``asyncio.wait_for``, in aiomqtt, loses a cancellation that comes in the
+        same turn as what it waits for: it is asked for again until it took.
+        """
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,), timeout=CANCEL_AGAIN_S)
 
     async def _run(self) -> None:
         wait_s = BACKOFF_FIRST_S

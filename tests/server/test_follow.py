@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -190,6 +192,32 @@ def test_what_happened_while_the_broker_was_away_is_published_after(
         topic = f"fieldbeat/{device.fleet.id}/{UUID}/status/provisioning_state"
         found = asyncio.run(asyncio.wait_for(_retained(port, topic, 1), 3 * WAIT_S))
         assert found[topic]["to"] == "Downloading OS"
+
+
+def test_a_server_stops_though_a_cancellation_is_lost(
+    tmp_path: Path, broker: tuple[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = aiomqtt.Client.publish
+    last, acknowledged = threading.Event(), threading.Event()
+
+    async def loses_it(client: aiomqtt.Client, topic: str, payload: bytes, **more: Any) -> None:
+        await publish(client, topic, payload, **more)
+        if last.is_set() and b"Later" in payload and not acknowledged.is_set():
+            acknowledged.set()
+            # as wait_for does where the acknowledgement comes in the same turn
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", loses_it)
+    port, _ = broker
+    with running(tmp_path, replace(SETTINGS, mqtt=f"mqtt://127.0.0.1:{port}")) as stub:
+        device = stub.fleet().device(UUID)
+        device.poll()
+        _until(lambda: stub.server._publisher.published > 3)  # type: ignore[union-attr]
+        last.set()
+        device.report({"provisioning_state": "Later"})
+        assert acknowledged.wait(WAIT_S)
+    assert stub.server._publisher._task.done()  # type: ignore[union-attr]
 
 
 def test_a_broker_that_forgot_is_told_what_stands(tmp_path: Path, broker: tuple[int, Any]) -> None:
