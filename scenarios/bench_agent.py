@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .bench_cloud import Fleet, rss_mb, stub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 POLL_MS = 60_000
@@ -101,14 +102,15 @@ def _many(config: Path, devices: int, seconds: float, out: Connection) -> None:
     out.send(took)
 
 
-def bench_agent(devices: int = 1_000, seconds: float = 60.0) -> list[str]:
-    """Lines of the report for ``fieldbeat bench agent``."""
+def bench_agent(devices: int = 1_000, seconds: float = 60.0) -> Iterator[str]:
+    """Lines of the report for ``fieldbeat bench agent``, each when it is known."""
     with tempfile.TemporaryDirectory(prefix="fieldbeat-bench-") as name:
         folder = Path(name)
         with stub(folder, DEFAULT_SUPERVISOR_POLL_INTERVAL=str(POLL_MS)) as (port, _):
             fleet = Fleet(port).made(0)
             fleet.close()
-            lines = [_one(folder, port, fleet, min(seconds, ONE_S))]
+            yield _one(folder, port, fleet, min(seconds, ONE_S))
+            yield f"{devices} agents in one process, poll interval {POLL_MS // 1_000} s and jitter:"
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             work = (_config(folder, port, fleet), devices, seconds, theirs)
@@ -124,10 +126,6 @@ def bench_agent(devices: int = 1_000, seconds: float = 60.0) -> list[str]:
             fleet.close()
     half, most, worst = took["late"]
     load = f"{took['memory']:.0f} MB resident, {took['cpu']:.1%} of a core"
-    lines += [
-        f"{devices} agents in one process, poll interval {POLL_MS // 1_000} s and jitter:",
-        f"  {load}, {took['timers']} timers in {seconds:.0f} s",
-        f"  late by p50 {half} ms, p99 {most} ms, at most {worst} ms",
-        f"  the stub has {len(rows)} devices whose release runs",
-    ]
-    return lines
+    yield f"  {load}, {took['timers']} timers in {seconds:.0f} s"
+    yield f"  late by p50 {half} ms, p99 {most} ms, at most {worst} ms"
+    yield f"  the stub has {len(rows)} devices whose release runs"

@@ -20,6 +20,8 @@ from .how import How
 from .series import Index
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .history import History
     from .model import Scenario
 
@@ -89,16 +91,14 @@ def modelled() -> list[Moments]:
     return [moments(run_virtual(scenario(at_ms), seed=SEED), at_ms) for at_ms in later]
 
 
-def bench_block(speed: float = SPEED) -> list[str]:
+def bench_block(speed: float = SPEED) -> Iterator[str]:
     """Lines of the report: the model first, then each kind that this machine can have."""
+    yield f"a firewall drops a tunnel for {BLOCK_MS // 1_000} s; the host lab at speed {speed:g}:"
     model, slack_ms = modelled(), How(speed=speed).slack_ms + STORED_MS
     down = Span.of([found.down_ms for found in model])
     back = Span.of([found.back_ms for found in model])
     anywhere = f"wherever the block falls between two pings, {down} and {back}"
-    lines = [
-        f"a firewall drops a tunnel for {BLOCK_MS // 1_000} s; the host lab at speed {speed:g}:",
-        f"  simulated: {_told(model[0])}; {anywhere}",
-    ]
+    yield f"  simulated: {_told(model[0])}; {anywhere}"
     for kind in KINDS:
         try:
             from .hostlab.lab import run_host
@@ -107,11 +107,10 @@ def bench_block(speed: float = SPEED) -> list[str]:
             how = How(speed=speed, tunnel=kind)
             found = moments(run_host(scenario(), how, seed=SEED), BLOCKED_MS)
         except (LabError, OSError) as error:
-            lines.append(f"  {kind}: left out, {str(error).splitlines()[0][:160]}")
+            yield f"  {kind}: left out, {str(error).splitlines()[0][:160]}"
             continue
         alike = down.holds(found.down_ms, slack_ms) and back.holds(found.back_ms, slack_ms)
-        lines.append(f"  {kind}: {_told(found)}; {'as' if alike else 'NOT as'} the model")
-    return lines
+        yield f"  {kind}: {_told(found)}; {'as' if alike else 'NOT as'} the model"
 
 
 async def _must_be_there(kind: str) -> None:

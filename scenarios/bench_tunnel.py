@@ -25,7 +25,7 @@ from .bench_block import SPEED, bench_block
 from .bench_cloud import rss_mb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROUND = 2_000
 """Handshakes of a measurement in memory."""
@@ -111,9 +111,7 @@ async def _crowd(
     ends = []
     for number in range(devices):
         end = UdpEndpoint(_private(number))
-        await end.open(
-            bound(f"127.{64 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}")
-        )
+        await end.open(bound(f"127.{_host(number)}"))
         ends.append(end)
     began = time.monotonic()
     known = []
@@ -198,9 +196,7 @@ async def _go(devices: int) -> str:
         peers = [
             uapi.PeerSet(
                 public=Identity(_private(number)).public,
-                allowed=(
-                    f"10.{128 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}/32",
-                ),
+                allowed=(f"10.{_host(number)}/32",),
             )
             for number in range(devices)
         ]
@@ -213,8 +209,8 @@ async def _go(devices: int) -> str:
     return _line("one wireguard-go", devices, up_s, idle, words)
 
 
-def bench_tunnel(devices: int = 1_000, speed: float = SPEED) -> list[str]:
-    """Lines of the report for ``fieldbeat bench tunnel``.
+def bench_tunnel(devices: int = 1_000, speed: float = SPEED) -> Iterator[str]:
+    """Lines of the report for ``fieldbeat bench tunnel``, each when it is known.
 
     Args:
         devices: of the crowd.
@@ -222,12 +218,10 @@ def bench_tunnel(devices: int = 1_000, speed: float = SPEED) -> list[str]:
     """
     floor = _floor()
     initiator, responder = _rates()
-    lines = [
-        f"bare operations (X25519, ChaCha20-Poly1305) {floor:,.0f} handshakes/s, one core",
-        f"  as initiator {initiator:,.0f}/s ({initiator / floor:.2f} of that)",
-        f"  as responder {responder:,.0f}/s ({responder / floor:.2f} of that)",
-        f"{devices} devices in one process, keepalive {KEEPALIVE_MS // 1_000} s:",
-    ]
-    lines.append(asyncio.run(_own(devices)))
-    lines.append(asyncio.run(_go(devices)))
-    return lines + bench_block(speed)
+    yield f"bare operations (X25519, ChaCha20-Poly1305) {floor:,.0f} handshakes/s, one core"
+    yield f"  as initiator {initiator:,.0f}/s ({initiator / floor:.2f} of that)"
+    yield f"  as responder {responder:,.0f}/s ({responder / floor:.2f} of that)"
+    yield f"{devices} devices in one process, keepalive {KEEPALIVE_MS // 1_000} s:"
+    yield asyncio.run(_own(devices))
+    yield asyncio.run(_go(devices))
+    yield from bench_block(speed)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @click.command()
@@ -38,6 +43,7 @@ def bench(what: str, devices: int, seconds: float | None, crowd: int, speed: flo
     beside the operations they are made of, a crowd of devices, and how long a blocked tunnel takes
     to be noticed and to come back, by each kind of tunnel beside the model.
     """
+    lines: Iterable[str]
     if what == "virtual":
         from ..bench import bench_virtual
 
