@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.tunnel import channel, ip, uapi
-from agent.tunnel.noise import BadKeyError
+from agent.tunnel.noise import BadKeyError, hmac_of
 
 if TYPE_CHECKING:
     import random
@@ -24,6 +25,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=12,
 )
+
+
+@given(KEY, st.binary(max_size=200))
+def test_an_hmac_of_ours_is_the_standard_librarys(key: bytes, data: bytes) -> None:
+    assert hmac_of(key, data) == hmac.digest(key, data, "blake2s256")
 
 
 @given(HOSTS, PORTS, HOSTS, PORTS, st.binary(max_size=1_400))
