@@ -17,10 +17,9 @@ from scenarios.hostlab.places import PLACES, VPN_PORTS
 from scenarios.hostlab.topology import make_cloud, make_site
 from scenarios.hostlab.vpn_servers import VpnServers, ports_of
 from tests.histories import not_held
-from tests.hostlab.lab import RUN_S, at_once, needs_host
+from tests.hostlab.lab import Run, at_once, needs_host
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from typing import Any
 
@@ -110,23 +109,17 @@ RUNS = {"servers": SERVERS, "stale": STALE, "deltas": DELTAS}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """All of them at once: they mostly wait."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """All of them at once."""
     needs_host()
-    folder = tmp_path_factory.mktemp("clouds")
-    cases = {name: (text, "--speed", SPEED) for name, text in RUNS.items()}
-    with at_once(folder, cases) as begun:
+    with at_once(tmp_path_factory.mktemp("clouds"), RUNS, "--speed", SPEED) as begun:
         yield begun
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_what_the_cloud_has_wrong_is_met_by_real_programs(
-    runs: dict[str, subprocess.Popen[str]], name: str
-) -> None:
-    said, _ = runs[name].communicate(timeout=RUN_S)
-    assert runs[name].returncode == 0, said
-    own = f"fieldbeat-{runs[name].pid}-"
-    assert [path.name for path in netns.FOLDER.iterdir() if path.name.startswith(own)] == []
+def test_what_the_cloud_has_wrong_is_met_by_real_programs(runs: dict[str, Run], name: str) -> None:
+    runs[name].held()
+    assert runs[name].left() == []
 
 
 @pytest.mark.parametrize("text", RUNS.values(), ids=RUNS)

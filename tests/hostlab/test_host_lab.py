@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import socket
 import subprocess
@@ -26,7 +25,7 @@ from scenarios.hostlab.places import PLACES
 from scenarios.hostlab.steps import refuse_what_cannot_be
 from scenarios.hostlab.topology import make_cloud, make_site, readdress
 from scenarios.how import How, with_slack
-from tests.hostlab.lab import RUN_S, at_once, needs_host
+from tests.hostlab.lab import Run, at_once, needs_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,37 +94,23 @@ def _ours() -> list[str]:
     return sorted(path.name for path in netns.FOLDER.glob("fieldbeat-*"))
 
 
-CONDITIONS = {"power loss": (POWER, "inprocess"), "lock": (LOCK, "userspace")}
+CONDITIONS = {"inprocess": POWER, "userspace": LOCK}
+"""Each with another kind of tunnel."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of files and results."""
-    return tmp_path_factory.mktemp("conditions")
-
-
-@pytest.fixture(scope="module")
-def runs(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Both at once: they mostly wait."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """Both at once."""
     needs_host("wireguard-go")
-    cases = {
-        name: (
-            text,
-            *("--speed", "20", "--tunnel", tunnel, "--json", str(folder / f"{name}.json")),
-        )
-        for name, (text, tunnel) in CONDITIONS.items()
-    }
-    with at_once(folder, cases) as begun:
+    folder = tmp_path_factory.mktemp("conditions")
+    with at_once(folder, CONDITIONS, "--speed", "20", "--tunnel", "{}") as begun:
         yield begun
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_field_conditions_hold_with_real_programs(
-    runs: dict[str, subprocess.Popen[str]], folder: Path, name: str
-) -> None:
-    said, _ = runs[name].communicate(timeout=RUN_S)
-    assert runs[name].returncode == 0, said
-    result = json.loads((folder / f"{name}.json").read_text())
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_field_conditions_hold_with_real_programs(runs: dict[str, Run], kind: str) -> None:
+    runs[kind].held()
+    result = runs[kind].results()
     assert (result["lab"], result["passed"]) == ("host", True)
     assert (netns.left_behind(), netns.stale_sockets()) == ([], [])
 

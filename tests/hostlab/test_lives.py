@@ -5,19 +5,16 @@ One run for each theme, all begun together: they mostly wait.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scenarios.compile import compile_text
 from tests.histories import not_held
-from tests.hostlab.lab import RUN_S, at_once, needs_host
+from tests.hostlab.lab import Run, at_once, needs_host
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 CLOCK = """
 scenario: A wrong clock
@@ -278,30 +275,17 @@ SPEED = "30"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of files and results."""
-    return tmp_path_factory.mktemp("lives")
-
-
-@pytest.fixture(scope="module")
-def runs(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     """All of them at once."""
     needs_host()
-    cases = {
-        name: (text, "--speed", SPEED, "--json", str(folder / f"{name}.json"))
-        for name, text in RUNS.items()
-    }
-    with at_once(folder, cases) as begun:
+    with at_once(tmp_path_factory.mktemp("lives"), RUNS, "--speed", SPEED) as begun:
         yield begun
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_what_is_done_for_real_is_seen_by_the_cloud(
-    runs: dict[str, subprocess.Popen[str]], folder: Path, name: str
-) -> None:
-    said, _ = runs[name].communicate(timeout=RUN_S)
-    assert runs[name].returncode == 0, said
-    (scenario,) = json.loads((folder / f"{name}.json").read_text())["scenarios"]
+def test_what_is_done_for_real_is_seen_by_the_cloud(runs: dict[str, Run], name: str) -> None:
+    said = runs[name].held()
+    (scenario,) = runs[name].results()["scenarios"]
     clocks = {"source": "injected", "speed": 30, "steered": name == "clock", "devices": "all"}
     assert scenario["clocks"] == [clocks]
     assert "clock: injected, 30 times as fast" in said
