@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -19,7 +20,7 @@ from .http import whatever_fails
 from .wall import trust, wall_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .cloudlink import Cloudlink
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fieldbeat.agent")
 SOCKET = "cloudlink.sock"
+ADDRESS_MAX = 107
+"""Bytes of a path in the address of a Unix socket (``sun_path``, unix(7)), without its end."""
 AGAIN_S = 1.0
 LINE_MAX = 1_024
 CALL_S = 900.0
@@ -73,7 +76,8 @@ class RemoteUnit:
     async def _live(self) -> None:
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(self._path, limit=LINE_MAX)
+                with _named(self._path) as name:
+                    reader, writer = await asyncio.open_unix_connection(name, limit=LINE_MAX)
             except OSError:
                 await asyncio.sleep(AGAIN_S)
                 continue
@@ -96,6 +100,7 @@ class Unit:
         """Nothing is served before ``start``; ``folder`` is the volatile one."""
         self._path = folder / SOCKET
         self._server: asyncio.Server | None = None
+        self._named = contextlib.ExitStack()
         self._cloudlink: Cloudlink | None = None
         self._session: aiohttp.ClientSession | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -141,7 +146,8 @@ class Unit:
     async def _start(self) -> None:
         assert self._cloudlink is not None
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_MAX)
+        name = self._named.enter_context(_named(self._path))
+        self._server = await asyncio.start_unix_server(self._serve, name, limit=LINE_MAX)
         self._cloudlink.start()
 
     async def close(self) -> None:
@@ -154,6 +160,7 @@ class Unit:
             writer.close()
         if self._session is not None:
             await self._session.close()
+        self._named.close()
         self._path.unlink(missing_ok=True)
 
     def _changed(self, up: bool) -> None:
@@ -208,6 +215,19 @@ def _who(path: Path) -> tuple[str, str] | None:
     if values.uuid is None or values.deviceApiKey is None:
         return None
     return values.uuid, values.deviceApiKey
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[str]:
+    """The socket's name in an address: a path that is too long for one begins at a descriptor."""
+    if len(os.fsencode(path)) <= ADDRESS_MAX:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _line(words: dict[str, bool]) -> bytes:

@@ -20,7 +20,6 @@ from . import booting, disk, nft
 from .card import Card
 from .netns import kill_all, pids, signal_all
 from .preloaded import IN_ITS_OWN_WORLD
-from .topology import unplug
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,8 +198,7 @@ class LabDevice:
                 await cut.wait()
                 return
         with booting.mute(self.site.device):
-            if self.works.plugged:
-                self.works.plug()
+            self.works.power(on=True)
             if self.split:
                 await self._start("cloudlink")
                 await self._start("supervisor")
@@ -268,7 +266,7 @@ class LabDevice:
 
     async def power_off(self) -> None:
         """Cut the power: not one packet gets out, everything dies, the memory is gone."""
-        unplug(self.site)
+        self.works.power(on=False)
         await self._not_booting()
         await self._killed()
         # nor does a kernel without power say goodbye for them later

@@ -156,8 +156,7 @@ async def _host_program(
         if device.uuid is None:
             world.flashed(device, "written anew", registered=True)
             await device.preregister(world.seed, preload=None)
-        if device.works.plugged:
-            device.works.plug()
+        device.works.power(on=True)
     await host_os.run_program(world, device, script, version=version)
 
 

@@ -65,7 +65,8 @@ class Works:
         self._latency_ms = latency_ms
         self._quality = CLEAR
         """As the scenario says, beside its usual latency."""
-        self.plugged = True
+        self.plugged, self.lit = True, True
+        """The cable is in; the board behind it has power, and a kernel that answers."""
         self._blocked: dict[str, list[str]] = {}
         """Place → tables that stand in its way."""
 
@@ -125,13 +126,19 @@ class Works:
     def network(self, *, up: bool) -> None:
         """The device's cable comes out, or goes in."""
         self.plugged = up
-        if up:
-            self.plug()
-        else:
-            unplug(self.site)
+        self._connect()
 
-    def plug(self) -> None:
-        """The cable goes in; the device has the address it was given last."""
+    def power(self, *, on: bool) -> None:
+        """The board's kernel is there, or gone: nobody answers for a board without power, whatever
+        becomes of its cable."""
+        self.lit = on
+        self._connect()
+
+    def _connect(self) -> None:
+        """What the cable and the board's power make of it, with the address that it has by now."""
+        if not (self.plugged and self.lit):
+            unplug(self.site)
+            return
         plug(self.site)
         if self.address != self.site.address:
             readdress(self.site, self._cloud, self.address)
@@ -162,7 +169,7 @@ class Works:
         """The site's DHCP server gives the device another address."""
         self.address = address
         self.addresses.append(address)
-        if self.plugged:
+        if self.plugged and self.lit:
             readdress(self.site, self._cloud, address)
 
     async def captive(self, *, on: bool) -> None:

@@ -70,7 +70,7 @@ async def _lives(names: netns.Names, folder: Path) -> None:
             # no socket is left that would say goodbye as soon as there is a way
             there = ("ip", "netns", "exec", works.site.device, "ss", "-Htan")
             assert netns.run(*there) == ""
-            works.plug()
+            works.power(on=True)
             second = await board.run("-c", CONNECTS)
             with await _connection(server):  # packets pass again
                 try:
@@ -99,5 +99,29 @@ def test_a_dead_boards_kernel_closes_no_connection_when_the_power_is_back(tmp_pa
     names = netns.Names()
     try:
         asyncio.run(_lives(names, tmp_path))
+    finally:
+        names.remove()
+
+
+def test_whatever_becomes_of_the_cable_of_a_board_without_power_it_is_silent() -> None:
+    needs_host()
+    names = netns.Names()
+    try:
+        space = make_cloud(names)
+        works = Works(names, space, 1, name="board", seed=1, speed=1.0, bad=False)
+        up = ("ip", "-n", works.site.device, "-o", "link", "show", "up", "dev", "eth0")
+        works.network(up=False)
+        works.power(on=False)
+        works.network(up=True)
+        works.readdress("10.201.1.77")
+        assert netns.run(*up) == ""
+        works.power(on=True)
+        assert netns.run(*up) != ""
+        asyncio.run(works.reachable())
+        used = netns.run("ip", "-n", works.site.device, "route", "get", HOST)
+        assert "src 10.201.1.77 " in used
+        works.network(up=False)
+        works.power(on=True)  # a board that boots without its cable
+        assert netns.run(*up) == ""
     finally:
         names.remove()
