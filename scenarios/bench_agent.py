@@ -7,11 +7,12 @@ import json
 import multiprocessing
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agent.daemon.processes import python
 
 from .bench_cloud import Fleet, rss_mb, stub
 
@@ -45,7 +46,7 @@ def _cpu_s(pid: int) -> float:
 def _one(folder: Path, port: int, fleet: Fleet, seconds: float) -> str:
     """One agent with its files: memory and processor while it is idle."""
     config = _config(folder, port, fleet)
-    command = [sys.executable, "-m", "scenarios", "agent", "--config", str(config)]
+    command = [*python(), "-m", "scenarios", "agent", "--config", str(config)]
     process = subprocess.Popen(  # noqa: S603  # this program itself
         [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

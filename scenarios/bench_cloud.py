@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from agent.daemon.processes import python
 
 from .streams import digest
 
@@ -152,7 +153,7 @@ def stub(folder: Path, **variables: str) -> Iterator[tuple[int, int]]:
         "FIELDBEAT_VPN_SERVICE_KEY": "bench-vpn",
         **variables,
     }
-    command = [sys.executable, "-m", "scenarios", "cloud", "--db", str(folder / "bench.sqlite")]
+    command = [*python(), "-m", "scenarios", "cloud", "--db", str(folder / "bench.sqlite")]
     command += ["--listen", "127.0.0.1:0", "--vpn", "off"]
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # this program itself

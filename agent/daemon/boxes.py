@@ -7,12 +7,12 @@ import json
 import logging
 import math
 import shlex
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..events import Container
 from .files import write_json
+from .processes import python
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,7 @@ def made(known: Container, service: Mapping[str, Any], mark: str) -> Box:
     return Box(
         known,
         int(service.get("app_id", 0)),
-        tuple(command or (sys.executable, "-m", "agent.daemon.workload")),
+        tuple(command or (*python(), "-m", "agent.daemon.workload")),
         {str(name): str(value) for name, value in given.items()},
         mark=mark,
         service_id=service.get("id"),

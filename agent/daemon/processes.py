@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,13 @@ from .output import open_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+
+def python() -> tuple[str, ...]:
+    """This interpreter, for a program of ours: a file of somebody's in the working directory is no
+    module of it, unless the working directory is where this program itself comes from."""
+    here = Path(__file__).resolve().parents[2]
+    return (sys.executable,) if Path.cwd() == here else (sys.executable, "-P")
 
 
 class Identity(NamedTuple):

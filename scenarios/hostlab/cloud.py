@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 import ssl
-import sys
 from errno import ENOENT
 from socket import AF_INET
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from agent.daemon.processes import python
 from cloud_stub.server.settings import cloud_settings, vpn_timings
 from cloud_stub.server.tls import development_authority
 
@@ -125,7 +125,7 @@ class CloudProcess:
         shown = [] if self._certificate is None else ["--tls", ",".join(self._certificate)]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *("ip", "netns", "exec", self.namespace, sys.executable, "-m", "scenarios"),
+                *("ip", "netns", "exec", self.namespace, *python(), "-m", "scenarios"),
                 *("cloud", "--listen", f"{api.host}:{api.port}"),
                 *(word for words in begin for word in words),
                 *("--registry", f"{NAMES['registry']}:{registry.port}"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from agent.daemon.boxes import COMMAND_LABEL, START_LABEL
+from agent.daemon.processes import python
 from agent.daemon.workload import STOP
 from cloud_stub.server.delta_api import SIZE_LABEL
 
@@ -117,7 +117,7 @@ def _ways(service: ReleaseService, speed: float) -> dict[str, str]:
     if service.stop_time_ms:
         # its own seconds are real ones
         stop_s = service.stop_time_ms / 1_000 / speed
-        words = (sys.executable, "-m", "agent.daemon.workload", STOP, f"{stop_s:.3f}")
+        words = (*python(), "-m", "agent.daemon.workload", STOP, f"{stop_s:.3f}")
         labels[COMMAND_LABEL] = shlex.join(words)
     return labels
 

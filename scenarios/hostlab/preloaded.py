@@ -21,6 +21,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.daemon.processes import python
+
 from ..errors import LabError
 from .netns import CLONE_NEWNET, FOLDER
 
@@ -87,7 +89,7 @@ class Preloaded:
         self._socket.setblocking(False)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "scenarios.hostlab.preloaded", str(theirs.fileno())),
+                *(*python(), "-m", "scenarios.hostlab.preloaded", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from agent.daemon.processes import python
+
 from ..errors import LabError
 
 if TYPE_CHECKING:
@@ -48,4 +50,4 @@ def enter(arguments: Sequence[str]) -> None:
         raise LabError(f"the host lab makes network namespaces ({words}): {REMEDY}")
     sys.stdout.flush()
     os.environ[INSIDE] = "1"
-    os.execvp(begin[0], (*begin, sys.executable, "-m", "scenarios", *arguments))  # noqa: S606
+    os.execvp(begin[0], (*begin, *python(), "-m", "scenarios", *arguments))  # noqa: S606

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,8 +14,10 @@ import pytest
 
 from agent.daemon import sensors
 from agent.daemon.locks import Locks
+from agent.daemon.processes import python
 from agent.daemon.registry import Images, PullError
 from agent.daemon.volatile import Volatile
+from agent.daemon.vpn_unit import ADDRESS_MAX, RemoteUnit, Unit
 from agent.effects import TakeLocks
 from agent.events import LocksRefused, LocksTaken
 from tests.daemon.odd_cloud import odd_cloud
@@ -184,3 +188,57 @@ def test_what_is_not_what_was_said_is_not_kept(
     assert not (tmp_path / "index.json").exists()
     whole = hashlib.sha256(b"x" * 50).hexdigest()
     assert not (tmp_path / "blobs" / whole).exists()
+
+
+# --- two processes, and programs of ours ---------------------------------------------------------
+
+
+class _Switched:
+    """In the place of cloudlink: what the unit was told."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    def start(self) -> None:
+        self.told.put_nowait("start")
+
+    def stop(self) -> None:
+        self.told.put_nowait("stop")
+
+    async def close(self) -> None:
+        self.told.put_nowait("close")
+
+
+async def _switched(folder: Path) -> None:
+    unit, cloudlink, seen = Unit(folder), _Switched(), asyncio.Queue[bool]()
+    unit._cloudlink = cloudlink  # type: ignore[assignment]
+    await unit._start()
+    remote = RemoteUnit(folder, seen.put_nowait)
+    remote.start()
+    try:
+        assert await seen.get() is False
+        remote.stop()
+        assert [await cloudlink.told.get() for _ in range(2)] == ["start", "stop"]
+    finally:
+        await remote.close()
+        await unit.close()
+
+
+@pytest.mark.parametrize("depth", [0, 5], ids=["short", "too long for an address"])
+def test_a_supervisor_switches_the_unit_wherever_their_folder_lies(
+    tmp_path: Path, depth: int
+) -> None:
+    folder = tmp_path.joinpath(*("ä" * 50,) * depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    assert (len(os.fsencode(folder)) > ADDRESS_MAX) is (depth > 0)
+    asyncio.run(_switched(folder))
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_in_the_working_directory_is_no_module_of_our_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "agent.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    words = [*python(), "-c", "import agent.daemon.workload"]
+    assert subprocess.run(words, check=False).returncode == 0
