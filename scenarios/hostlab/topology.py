@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .netns import batch, join, run
+from .netns import FORWARD, batch, join, run, tune
 from .places import CLOUD_NET, PLACES, Site
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def make_site(
         ],
         inside=site.router,
     )
-    run("ip", "netns", "exec", site.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    tune(site.router, {FORWARD: "1"})
     batch([f"addr add {site.address}/24 dev eth0"], inside=site.device)
     plug(site)
     batch(
@@ -79,12 +79,13 @@ def make_site(
 
 def plug(site: Site) -> None:
     """The device's cable goes in."""
-    lines = ["link set eth0 up", f"route replace default via {site.gateway}{site.tcp}"]
+    # a DHCP server's address has no network in which the gateway would be
+    by = f"via {site.gateway} dev eth0 onlink{site.tcp}"
+    lines = ["link set eth0 up", f"route replace default {by}"]
     if site.speed > 1:
         # an acknowledgement held back for 40 ms of the kernel's would count many times as much, and
         # twice as much each time the server's kernel sends to a silent device again
-        way = f"route replace {PLACES['vpn'].host} via {site.gateway}"
-        lines.append(f"{way}{site.tcp} quickack 1")
+        lines.append(f"route replace {PLACES['vpn'].host} {by} quickack 1")
     batch(lines, inside=site.device)
 
 
@@ -98,5 +99,4 @@ def readdress(site: Site, cloud: str, address: str) -> None:
     batch(["addr flush dev eth0", f"addr add {address}/32 dev eth0"], inside=site.device)
     batch([f"route replace {address}/32 dev lan0"], inside=site.router)
     batch([f"route replace {address}/32 via {site.outside} {_FROM_VPN}{site.tcp}"], inside=cloud)
-    way = f"route replace default via {site.gateway} dev eth0 onlink{site.tcp}"
-    batch([way], inside=site.device)
+    plug(site)  # its ways went with its address

@@ -75,8 +75,9 @@ class Works:
             self._set(self._cable)
 
         self.site = make_site(names, cloud, number, cable if bad else None, speed=speed)
-        self.address = self.site.address
-        """The device's now."""
+        self.address = self._has = self.site.address
+        """The device's now, and what its interface has: what the DHCP server says while the cable
+        is out, it learns when it is in."""
         self.addresses = [self.address]
         """All it has had."""
         self._cloud, self._tables, self._speed = cloud, 0, speed
@@ -140,8 +141,9 @@ class Works:
             unplug(self.site)
             return
         plug(self.site)
-        if self.address != self.site.address:
+        if self.address != self._has:
             readdress(self.site, self._cloud, self.address)
+            self._has = self.address
 
     def impair(self, action: verbs.Impair) -> None:
         """The quality of the link; what is not named stays as it was."""
@@ -170,7 +172,7 @@ class Works:
         self.address = address
         self.addresses.append(address)
         if self.plugged and self.lit:
-            readdress(self.site, self._cloud, address)
+            self._connect()
 
     async def captive(self, *, on: bool) -> None:
         """The captive portal stands in the way, or not any more."""

@@ -118,10 +118,38 @@ def test_whatever_becomes_of_the_cable_of_a_board_without_power_it_is_silent() -
         works.power(on=True)
         assert netns.run(*up) != ""
         asyncio.run(works.reachable())
-        used = netns.run("ip", "-n", works.site.device, "route", "get", HOST)
-        assert "src 10.201.1.77 " in used
+        assert _source(works) == "10.201.1.77"
         works.network(up=False)
         works.power(on=True)  # a board that boots without its cable
         assert netns.run(*up) == ""
     finally:
         names.remove()
+
+
+def test_an_address_of_dhcp_outlives_the_power_and_may_be_the_first_again() -> None:
+    needs_host()
+    names = netns.Names()
+    try:
+        space = make_cloud(names)
+        works = Works(names, space, 1, name="board", seed=1, speed=20.0, bad=False)
+        for address in ("10.201.1.77", works.site.address):
+            works.readdress(address)
+            asyncio.run(works.reachable())
+            assert _source(works) == address
+            works.power(on=False)
+            works.power(on=True)
+            asyncio.run(works.reachable())
+            assert _source(works) == address
+        works.readdress("10.201.1.78")
+        works.network(up=False)
+        works.readdress(works.site.address)
+        works.network(up=True)
+        assert _source(works) == works.site.address
+    finally:
+        names.remove()
+
+
+def _source(works: Works) -> str:
+    """The address that the device speaks from to the VPN."""
+    words = netns.run("ip", "-n", works.site.device, "route", "get", HOST).split()
+    return words[words.index("src") + 1]
