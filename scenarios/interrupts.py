@@ -1,4 +1,4 @@
-"""What a host lab made is removed when somebody ends it, by Ctrl-C or by SIGTERM."""
+"""What a host lab made is removed when somebody ends it: by Ctrl-C, by SIGTERM, by hanging up."""
 
 from __future__ import annotations
 
@@ -11,27 +11,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Inside, SIGTERM does what Ctrl-C does; a thread that is not the main one has no say in it.
+    """Inside, SIGTERM and SIGHUP (a terminal is closed, a connection lost) do what Ctrl-C does; a
+    thread that is not the main one has no say in it.
 
     Raises:
-        KeyboardInterrupt: the signal came.
+        KeyboardInterrupt: a signal came.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _as_interrupt)
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as ``nohup`` has it
+            signal.signal(number, _as_interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, nothing ends the program but SIGKILL: for what is done in a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDS)}
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _as_interrupt(_: int, frame: FrameType | None) -> None:
     # a second one would cut the cleaning up short
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
     # asyncio has a handler of its own; a shell's background job has none, and ignores Ctrl-C
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):

@@ -80,7 +80,7 @@ def diff(
     from ..hostlab.unprivileged import enter
 
     enter(sys.argv[1:])
-    needs()
+    needs(tunnel)
     both = Both(seed=seed, speed=speed, tunnel=tunnel, tolerance_s=tolerance)
     results = []
     for comparison in _compared(scenarios, both, jobs):

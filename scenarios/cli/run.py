@@ -85,7 +85,8 @@ def run(
 
         enter(sys.argv[1:])
         text = f"host lab at speed {speed:g}: windows of expectations are"
-        click.echo(f"{text} {human(how.slack_ms)} wider", err=to_stderr)
+        if not quiet:
+            click.echo(f"{text} {human(how.slack_ms)} wider", err=to_stderr)
     for scenario in scenarios:
         result = run_scenario(
             scenario,

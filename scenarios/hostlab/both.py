@@ -41,7 +41,7 @@ class Both:
     def left_out(self, scenario: Scenario) -> Comparison | None:
         """What the host lab cannot do is not compared."""
         try:
-            check_host(scenario)
+            check_host(scenario, self.tunnel)
         except LabError as error:
             return _without(scenario, error, failed=False)
         return None

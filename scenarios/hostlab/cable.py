@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .netns import batch, join, run
+from .netns import FORWARD, batch, join, tune
 from .quality import CLEAR
 from .wire import Wire
 
@@ -46,9 +46,8 @@ class Cable:
         """
         self.namespace = names.make(f"c{site.number}")
         # a way back by another table is no reason to drop a packet; interfaces copy the default
-        ways = (f"net.ipv4.conf.{which}.rp_filter=0" for which in ("all", "default"))
-        sysctl = ("sysctl", "-qw", "net.ipv4.ip_forward=1", *ways)
-        run("ip", "netns", "exec", self.namespace, *sysctl)
+        ways = {f"net/ipv4/conf/{which}/rp_filter": "0" for which in ("all", "default")}
+        tune(self.namespace, {FORWARD: "1", **ways})
         self._remembers = remembers
         self.carries = False
         """Packets go through the wire."""

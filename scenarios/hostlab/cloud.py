@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import secrets
+import shutil
 import ssl
 from errno import ENOENT
 from socket import AF_INET
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
 EMAIL = "lab@fieldbeat.local"
 READY_S = 60.0
-STOP_S = 20.0
+STOP_S, GONE_S = 20.0, 5.0
+ROOM = 2_000_000
+"""Bytes that a store needs to begin with."""
 REQUEST_S = 60.0
 PAGE = 1_000
 CERTIFICATE_DAYS = 60
@@ -149,7 +152,7 @@ class CloudProcess:
             async with asyncio.timeout(READY_S):
                 while True:
                     if self._process is not None and self._process.returncode is not None:
-                        raise LabError(f"the cloud ended: {self.log.read_text().strip()[-300:]}")
+                        raise LabError(f"the cloud ended: {self._last_words()}")
                     with contextlib.suppress(aiohttp.ClientError, OSError):
                         async with self.session.get(f"{self.url}/healthz") as answer:
                             if answer.status == 200:
@@ -157,6 +160,23 @@ class CloudProcess:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise LabError(f"the cloud does not serve within {READY_S:.0f} s") from None
+
+    async def why_ended(self) -> str | None:
+        """What it said last, if it is no more: its connections go a moment before it does."""
+        if self._process is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE_S):
+                await self._process.wait()
+        return None if self._process.returncode is None else self._last_words()
+
+    def _last_words(self) -> str:
+        assert self._process is not None
+        said = self.log.read_text(errors="replace").strip()
+        if said:
+            return said[-300:].splitlines()[-1]
+        room = "" if shutil.disk_usage(self.folder).free > ROOM else f", {self.folder} is full"
+        return f"status {self._process.returncode}{room}"
 
     async def close(self) -> None:
         """Stop it in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 STRATEGY_LABEL = "io.balena.update.strategy"
 HANDOVER_LABEL = "io.balena.update.handover-timeout"
+_APP_NAME = re.compile(r"[a-z0-9_-]{4,100}")
+"""As balena's API has it; it does not tell names apart by their capitals."""
+
+
+def app_name(name: str) -> str:
+    """What the cloud calls a fleet: it does not take every name that a scenario may give one."""
+    return name if _APP_NAME.fullmatch(name) else f"fleet-{digest('app', name)}"
 
 
 class Fleet:
@@ -50,7 +58,10 @@ class Fleet:
         if not kinds:
             raise LabError(f"the cloud knows no device type {device_type}")
         made = await cloud.post(
-            "application", app_name=name, organization=1, is_for__device_type=kinds[0]["id"]
+            "application",
+            app_name=app_name(name),
+            organization=1,
+            is_for__device_type=kinds[0]["id"],
         )
         key = await cloud.must("POST", f"/api-key/application/{made['id']}/provisioning", {})
         return cls(cloud, made["id"], made["uuid"], key, mortal)

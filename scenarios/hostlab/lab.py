@@ -20,13 +20,14 @@ from ..clock import Clock
 from ..errors import LabError
 from ..fields import kind_of
 from ..history import History, Mark, Note
-from ..interrupts import terminated_as_interrupted
+from ..interrupts import terminated_as_interrupted, undisturbed
 from ..simulation.steps import describe
 from .cloud import CloudProcess
 from .counted import traffic_of
 from .device import LabDevice
 from .fleets import Fleet
-from .netns import Names, needs, own_prefix, sweep
+from .kept import device_folder, kept_folder
+from .netns import Names, needs, own_prefix, sweep, unmount_below
 from .ntp import DeviceClock, TimeServer
 from .places import SITES_MAX
 from .preloaded import Preloaded
@@ -114,8 +115,13 @@ class HostWorld:
             await self._timeline()
             return self.history
         except (aiohttp.ClientError, PullError, TimeoutError) as error:
+            words = await self.cloud.why_ended() if hasattr(self, "cloud") else None
+            if words is not None:
+                raise LabError(f"the cloud ended: {words}") from error
             words = str(error) or type(error).__name__
             raise LabError(f"the lab's cloud did not answer as it should: {words}") from error
+        except shutil.Error as error:  # of a folder that was copied: each file's
+            raise LabError(f"the lab failed: {error.args[0][0][2]}") from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise LabError(f"the lab failed: {where}{error.strerror or error}") from error
@@ -173,7 +179,7 @@ class HostWorld:
         device = LabDevice(
             spec,
             works,
-            self._folder / name,
+            self._folder / device_folder(number, name),
             self.cloud,
             self.fleets[spec.fleet],
             self.agents,
@@ -291,6 +297,11 @@ class HostWorld:
             with contextlib.suppress(LabError):
                 device.close(keep=self._keep)
 
+    def abandon(self) -> None:
+        """Whoever interrupts twice has cut the cleaning up short: what is left of it is killed."""
+        self._names.remove()
+        unmount_below(self._folder)
+
 
 def _ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1_000)
@@ -335,13 +346,13 @@ def _releases(scenario: Scenario) -> list[Any]:
     ]
 
 
-def check_host(scenario: Scenario) -> None:
+def check_host(scenario: Scenario, tunnel: str) -> None:
     """Raise ``LabError`` for what this lab cannot do, and for what this machine lacks."""
     refuse_what_cannot_be(scenario)
     ports_of(scenario)
     if len(scenario.devices) > SITES_MAX:
         raise LabError(f"the host lab has {SITES_MAX} sites, not {len(scenario.devices)}")
-    needs()
+    needs(tunnel)
 
 
 def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
@@ -355,7 +366,7 @@ def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
     Raises:
         LabError: this machine, or this lab, cannot do it.
     """
-    check_host(scenario)
+    check_host(scenario, how.tunnel)
     temporary = Path(tempfile.gettempdir())
     sweep(temporary)
     with (
@@ -364,11 +375,11 @@ def run_host(scenario: Scenario, how: How, *, seed: int) -> History:
     ):
         folder = Path(made)
         if how.keep is not None:
-            folder = how.keep / scenario.file.name.partition(".")[0]
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = kept_folder(how.keep, scenario)
         world = HostWorld(scenario, how, seed=seed, folder=folder)
         try:
             return asyncio.run(world.run())
         finally:
-            sweep(temporary)
+            with undisturbed():
+                world.abandon()
+                sweep(temporary)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FOLDER = Path("/run/netns")
 _NAME = re.compile(r"fieldbeat-(\d+)-(\d+)-[a-z0-9_]+")
@@ -26,15 +26,21 @@ _SOCKET = re.compile(r"fb(\d+)x\d+\.sock")
 HARDWARE = "02:00:00:00:00:01"
 """Address of both ends of a device's cable."""
 MOUNTS = Path("/proc/self/mounts")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+"""A byte of a path that would end its column there (proc(5))."""
+PARAMETERS = Path("/proc/sys")
+FORWARD = "net/ipv4/ip_forward"
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def needs() -> None:
-    """Raise ``LabError`` naming what this machine lacks."""
-    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+def needs(tunnel: str) -> None:
+    """Raise ``LabError`` naming what this machine lacks for a lab with such tunnels."""
+    packages = {"ip": "iproute2", "nft": "nftables"}
+    if tunnel == "userspace":
+        packages["wireguard-go"] = "wireguard-go"
+    missing = [tool for tool in packages if shutil.which(tool) is None]
     if missing:
-        packages = {"ip": "iproute2", "nft": "nftables"}
         raise LabError(
             f"the host lab needs {' and '.join(missing)}:"
             f" apt install {' '.join(packages[tool] for tool in missing)}"
@@ -63,6 +69,24 @@ def batch(lines: Sequence[str], inside: str | None = None) -> None:
     """Many lines of ``ip`` at once, in a namespace."""
     where = () if inside is None else ("-n", inside)
     run("ip", *where, "-batch", "-", text="\n".join(lines) + "\n")
+
+
+def tune(name: str, parameters: Mapping[str, str]) -> None:
+    """Set parameters of a namespace's kernel, as ``sysctl`` does, which not every machine has.
+
+    Args:
+        name: of the namespace.
+        parameters: name with ``/`` as below ``/proc/sys`` → value.
+
+    Raises:
+        LabError: one cannot be set.
+    """
+    try:
+        with inside(name):
+            for parameter, value in parameters.items():
+                (PARAMETERS / parameter).write_text(value)
+    except OSError as error:
+        raise LabError(f"{error.filename}: {error.strerror}") from error
 
 
 def join(one: tuple[str, str], other: tuple[str, str]) -> None:
@@ -166,11 +190,16 @@ def sweep(folder: Path) -> None:
 
 def unmount_below(folder: Path) -> None:
     """Unmount what a run has left mounted in its folder."""
-    for line in MOUNTS.read_text().splitlines():
-        place = Path(line.split()[1])
-        if line.startswith("fieldbeat ") and folder in place.parents:
+    folder = folder.resolve()
+    for line in MOUNTS.read_bytes().splitlines():
+        place = Path(os.fsdecode(_OCTAL.sub(_byte, line.split(b" ")[1])))
+        if line.startswith(b"fieldbeat ") and folder in place.parents:
             with contextlib.suppress(LabError):
                 run("umount", "--lazy", str(place))
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
 
 
 def stale_sockets() -> list[Path]:

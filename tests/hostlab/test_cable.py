@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM, socket
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tests.hostlab.lab import needs_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
 REGISTRY = PLACES["registry"].host, PLACES["registry"].port
 DEADLINE_S = 20.0
@@ -145,6 +147,15 @@ def test_a_device_with_another_address_is_found(bad: Place, quality: Quality) ->
         bad.cable.close()
 
     _run(found())
+
+
+def test_a_site_is_made_of_the_programs_the_lab_says_it_needs(
+    names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in ("ip", "nft"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    Place(names, bad=not can_have_wires())
 
 
 @pytest.mark.parametrize("quality", [CLEAR, Quality(latency_ms=1)])

@@ -10,8 +10,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import aiohttp
 import psutil
 import pytest
 
@@ -20,7 +22,8 @@ from scenarios.clock import Clock
 from scenarios.compile import compile_text
 from scenarios.errors import LabError
 from scenarios.hostlab import netns, nft
-from scenarios.hostlab.lab import run_host
+from scenarios.hostlab.cloud import CloudProcess
+from scenarios.hostlab.lab import HostWorld, run_host
 from scenarios.hostlab.places import PLACES
 from scenarios.hostlab.steps import refuse_what_cannot_be
 from scenarios.hostlab.topology import make_cloud, make_site, readdress
@@ -163,14 +166,65 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
         subprocess.run(["ip", "netns", "del", kept], check=True)
 
 
-def test_a_run_that_is_asked_to_end_takes_everything_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param((signal.SIGTERM,), id="terminated"),
+        pytest.param((signal.SIGHUP,), id="its terminal is gone"),
+        pytest.param((signal.SIGINT, signal.SIGTERM), id="in a hurry"),
+    ],
+)
+def test_a_run_that_is_asked_to_end_takes_everything_with_it(
+    tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
     needs_host("wireguard-go")
     asked = _under_way(tmp_path)
-    asked.terminate()
+    for number in signals:
+        asked.send_signal(number)
     asked.wait(60)
     assert not any(f"-{asked.pid}-" in name for name in _ours())
     left = Path(tempfile.gettempdir()).glob(f"fieldbeat-{asked.pid}-*")
     assert list(left) == []
+
+
+def test_a_tunnel_of_programs_that_are_missing_is_refused_by_their_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"ip": "/sbin/ip", "nft": "/sbin/nft"}
+    monkeypatch.setattr("shutil.which", there.get)
+    with pytest.raises(LabError, match="needs wireguard-go: apt install wireguard-go"):
+        netns.needs("userspace")
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "words"),
+    [
+        ("Traceback\nlab: cannot listen\n", 0, "lab: cannot listen"),
+        ("", 10**9, "status 3"),
+        ("", 0, "status 3, TMP is full"),
+    ],
+)
+def test_a_cloud_that_ended_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, free: int, words: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+
+    async def refused() -> None:
+        raise aiohttp.ServerDisconnectedError
+
+    async def ended() -> str:
+        cloud = CloudProcess("nowhere", tmp_path, Clock.begin(), "inprocess", tls=False)
+        cloud.log.write_text(said)
+        cloud._process = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
+        world = HostWorld(compile_text(FIREWALL), How(), seed=1, folder=tmp_path)
+        world.cloud = cloud
+        monkeypatch.setattr(world, "_set_up", refused)
+        with pytest.raises(LabError) as caught:
+            await world.run()
+        return str(caught.value)
+
+    told = asyncio.run(ended())
+    assert told == f"the cloud ended: {words.replace('TMP', str(tmp_path))}"
 
 
 def test_verbs_it_cannot_do_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
