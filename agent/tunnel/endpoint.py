@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .effects import Deliver, Effect, Send, Up
@@ -33,6 +32,7 @@ from .noise import KEY, NO_PSK, Identity, Remote, exchange
 from .peer import REKEY_AFTER_MESSAGES, Address, Peer, Timings
 from .session import Session
 from .table import Table
+from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,8 +77,7 @@ class Endpoint:
         self._timings = timings or Timings()
         self._load = load or Load(draws)
         self._table = Table(draws)
-        self._timers: list[tuple[int, int, Peer]] = []
-        self._armed = 0
+        self._timers = Timers()
         self._stamp_ns = 0
         self._out: list[Effect] = []
 
@@ -127,6 +126,7 @@ class Endpoint:
         peer = self.peers.pop(public, None)
         if peer is not None:
             self._table.forget(peer)
+            self._timers.forget(peer)
 
     # --- what a driver calls ---------------------------------------------------------------------
 
@@ -159,18 +159,15 @@ class Endpoint:
 
     def due(self, *, now_ms: int) -> list[Effect]:
         """The time of ``next_deadline_ms`` has come."""
-        while self._timers and self._timers[0][0] <= now_ms:
-            _, _, peer = heappop(self._timers)
-            peer.armed_ms = None
-            if self.peers.get(peer.remote.public) is peer:
-                self._timer(peer, now_ms)
-                self._arm(peer)
+        for peer in self._timers.due(now_ms):
+            self._timer(peer, now_ms)
+            self._arm(peer)
         out, self._out = self._out, []
         return out
 
     def next_deadline_ms(self) -> int | None:
         """When ``due`` is wanted."""
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next_ms()
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -386,9 +383,6 @@ class Endpoint:
         return out
 
     def _arm(self, peer: Peer) -> None:
-        """Be called in time; a timer that moved back costs nothing before it was due."""
         due_ms = peer.deadline_ms(self._timings)
-        if due_ms is not None and (peer.armed_ms is None or due_ms < peer.armed_ms):
-            peer.armed_ms = due_ms
-            self._armed += 1
-            heappush(self._timers, (due_ms, self._armed, peer))
+        if due_ms is not None and self.peers.get(peer.remote.public) is peer:
+            self._timers.arm(peer, due_ms)

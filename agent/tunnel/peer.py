@@ -54,7 +54,6 @@ class Peer:
     __slots__ = (
         "address",
         "allowed",
-        "armed_ms",
         "attempt_began_ms",
         "consumed_ms",
         "cookie",
@@ -124,7 +123,6 @@ class Peer:
         self.unanswered_ms: int | None = None
         self.passive_ms: int | None = None
         self.persistent_ms: int | None = None
-        self.armed_ms: int | None = None
 
     def deadline_ms(self, timings: Timings) -> int | None:
         """When one of its timers is due."""

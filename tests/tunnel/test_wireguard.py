@@ -279,6 +279,19 @@ def test_a_flood_of_initiations_is_bounded_in_memory_and_refused() -> None:
     assert len(server._table) == 1  # nothing was kept for any of them
 
 
+def test_a_tunnel_that_talks_for_hours_keeps_few_timers() -> None:
+    wire = Wire()
+    device, there, server, here = pair(wire, keepalive_ms=25_000)
+    wire.do(DEVICE, device.connect(there, now_ms=wire.now_ms))
+    back = packet("10.0.0.1", "10.0.0.2")
+    for _ in range(1_000):
+        wire.wait(10_000)
+        wire.do(DEVICE, device.send(there, PACKET, now_ms=wire.now_ms))
+        wire.do(SERVER, server.send(here, back, now_ms=wire.now_ms))
+    assert len(device._timers) < 100
+    assert len(server._timers) < 100
+
+
 def test_a_peer_that_is_removed_is_a_stranger() -> None:
     wire = Wire()
     device, there, server, _ = pair(wire)
