@@ -24,7 +24,9 @@ from .handshake import (
     Received,
     RefusedError,
     check_mac1,
+    cookie_from,
     cookie_reply,
+    mac1_of,
     mac2_holds,
 )
 from .load import Load
@@ -208,6 +210,7 @@ class Endpoint:
         self._table.drop(peer.next)
         peer.next = self._session(peer, keys, now_ms, initiator=False)
         self._heard(peer, data, source, now_ms)
+        peer.mac1 = mac1_of(message)
         self._put(peer, message, now_ms)
         return peer
 
@@ -218,7 +221,6 @@ class Endpoint:
             raise RefusedError("a response to nothing")
         keys = handshake.finish(data)
         self._table.gave_up(peer)
-        peer.resend_ms = None
         session = self._session(peer, keys, now_ms, initiator=True)
         self._table.drop(peer.previous)
         if peer.next is not None:
@@ -236,10 +238,10 @@ class Endpoint:
 
     def _cookie(self, data: bytes, now_ms: int) -> Peer:
         peer, _ = self._table.of(data)
-        if peer.handshake is None:
+        if peer.mac1 is None:
             raise RefusedError("a cookie for nothing")
-        peer.cookie = peer.handshake.cookie_from(data, peer.remote)
-        peer.cookie_ms = now_ms
+        peer.cookie = cookie_from(data, peer.remote, peer.mac1)
+        peer.cookie_ms, peer.mac1 = now_ms, None
         return peer
 
     def _transport(self, data: bytes, source: Address, now_ms: int) -> Peer:
@@ -262,24 +264,31 @@ class Endpoint:
         return peer
 
     def _packet(self, peer: Peer, packet: bytes, now_ms: int) -> None:
-        """An IPv4 packet of an address the peer may use."""
+        """Let an IPv4 packet out, of an address the peer may use.
+
+        Any packet is a sign of life that wants one back, whoever it is from.
+        """
         if peer.passive_ms is None:
             peer.passive_ms = now_ms + self._timings.passive
         size = int.from_bytes(packet[2:4], "big")
-        if packet[0] >> 4 != 4 or not 20 <= size <= len(packet):
-            raise RefusedError("no IPv4 packet")
-        if peer.allowed is not None and packet[12:16] not in peer.allowed:
-            raise RefusedError("an address the peer may not use")
-        self._out.append(Deliver(peer, packet[:size]))
+        whole = packet[0] >> 4 == 4 and 20 <= size <= len(packet)
+        if whole and (peer.allowed is None or packet[12:16] in peer.allowed):
+            self._out.append(Deliver(peer, packet[:size]))
+        else:
+            self.refused += 1
 
     # --- sessions --------------------------------------------------------------------------------
 
     def _session(self, peer: Peer, keys: Keys, now_ms: int, *, initiator: bool) -> Session:
         session = Session(keys, began_ms=now_ms, initiator=initiator)
         self._table.add(peer, session)
+        peer.forget_ms = now_ms + self._timings.forget
         return session
 
     def _complete(self, peer: Peer, now_ms: int) -> None:
+        """A handshake is, whoever began it: one of ours need not be said again."""
+        self._table.gave_up(peer)
+        peer.resend_ms = None
         peer.last_handshake_ms = now_ms
         self._out.append(Up(peer))
 
@@ -303,7 +312,7 @@ class Endpoint:
             cookie=peer.cookie_now(now_ms),
         )
         self._table.began(peer, handshake)
-        peer.sent_initiation_ms = now_ms
+        peer.sent_initiation_ms, peer.mac1 = now_ms, mac1_of(handshake.message)
         peer.resend_ms = now_ms + self._timings.retry + self._jitter_ms()
         self._put(peer, handshake.message, now_ms)
 
@@ -368,8 +377,8 @@ class Endpoint:
             peer.persistent_ms = None
             self._passed(peer, now_ms)
             self._keepalive(peer, now_ms)
-        if peer.current is not None and peer.current.began_ms + timings.forget <= now_ms:
-            self._table.forget(peer)
+        if peer.forget_ms is not None and peer.forget_ms <= now_ms:
+            self._table.expire(peer)
 
     def _keepalive(self, peer: Peer, now_ms: int) -> None:
         if not peer.staged:
@@ -383,6 +392,6 @@ class Endpoint:
         return out
 
     def _arm(self, peer: Peer) -> None:
-        due_ms = peer.deadline_ms(self._timings)
+        due_ms = peer.deadline_ms()
         if due_ms is not None and self.peers.get(peer.remote.public) is peer:
             self._timers.arm(peer, due_ms)

@@ -72,9 +72,13 @@ def check_mac1(message: bytes, identity: Identity) -> None:
     Raises:
         RefusedError: it is not.
     """
-    body, mac1 = message[:-32], message[-32:-16]
-    if not hmac.compare_digest(mac_of(identity.mac1_key, body), mac1):
+    if not hmac.compare_digest(mac_of(identity.mac1_key, message[:-32]), mac1_of(message)):
         raise RefusedError("mac1 is wrong")
+
+
+def mac1_of(message: bytes) -> bytes:
+    """What a cookie for this handshake message is bound to."""
+    return message[-32:-16]
 
 
 def mac2_holds(message: bytes, cookie: bytes) -> bool:
@@ -85,7 +89,7 @@ def mac2_holds(message: bytes, cookie: bytes) -> bool:
 class Initiation:
     """One handshake we began; ``message`` is what to send."""
 
-    __slots__ = ("_chain", "_ephemeral", "_hash", "_identity", "_psk", "index", "mac1", "message")
+    __slots__ = ("_chain", "_ephemeral", "_hash", "_identity", "_psk", "index", "message")
 
     def __init__(
         self,
@@ -123,7 +127,6 @@ class Initiation:
         self._chain, self._hash = chain, hash_of(told, stamp)
         body = struct.pack("<II", INITIATION, index) + public + static + stamp
         self.message = _with_macs(body, remote.mac1_key, cookie)
-        self.mac1 = self.message[-32:-16]
 
     def finish(self, message: bytes) -> Keys:
         """Read the answer.
@@ -150,17 +153,6 @@ class Initiation:
             raise RefusedError("a response made with other keys") from None
         send, receive = mix_key(chain, b"")
         return Keys(send, receive, self.index, sender)
-
-    def cookie_from(self, message: bytes, remote: Remote) -> bytes:
-        """The cookie of a reply to this.
-
-        Raises:
-            RefusedError: it is not for this message.
-        """
-        try:
-            return xopen(remote.cookie_key, message[8:32], message[32:64], self.mac1)
-        except InvalidTag:
-            raise RefusedError("a cookie for something else") from None
 
 
 class Received:
@@ -234,5 +226,17 @@ class Received:
 def cookie_reply(message: bytes, identity: Identity, cookie: bytes, nonce: bytes) -> bytes:
     """Ask the sender of a handshake message to prove its address; ``nonce`` is 24 random bytes."""
     (sender,) = struct.unpack_from("<I", message, 4)
-    sealed = xseal(identity.cookie_key, nonce, cookie, message[-32:-16])
+    sealed = xseal(identity.cookie_key, nonce, cookie, mac1_of(message))
     return struct.pack("<II", COOKIE, sender) + nonce + sealed
+
+
+def cookie_from(message: bytes, remote: Remote, mac1: bytes) -> bytes:
+    """The cookie of a reply to the handshake message of this ``mac1``.
+
+    Raises:
+        RefusedError: it is not for this message.
+    """
+    try:
+        return xopen(remote.cookie_key, message[8:32], message[32:64], mac1)
+    except InvalidTag:
+        raise RefusedError("a cookie for something else") from None

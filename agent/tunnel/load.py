@@ -40,7 +40,9 @@ class Load:
             busy = now_ms - self._began_ms < 2_000 and self._count > self._limit
             # one more second of load after a busy one, as it does not end by a calm moment
             self._began_ms, self._count = now_ms, self._limit if busy else 0
-            self._sources.clear()
+            # who has been quiet for a second may send a burst again, known or not
+            quiet_ms = now_ms - 1_000
+            self._sources = {h: known for h, known in self._sources.items() if known[0] > quiet_ms}
         self._count += 1
         if self._count <= self._limit:
             return None

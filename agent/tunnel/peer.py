@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from .noise import NO_PSK
+from .session import REJECT_AFTER_MESSAGES
 
 if TYPE_CHECKING:
     from .handshake import Initiation
@@ -59,10 +60,12 @@ class Peer:
         "cookie",
         "cookie_ms",
         "current",
+        "forget_ms",
         "handshake",
         "keepalive_ms",
         "last_handshake_ms",
         "last_received_ms",
+        "mac1",
         "next",
         "passive_ms",
         "persistent_ms",
@@ -110,6 +113,8 @@ class Peer:
         self.sent_initiation_ms: int | None = None
         self.cookie: bytes | None = None
         self.cookie_ms = 0
+        self.mac1: bytes | None = None
+        """Of the newest handshake message to it: what a cookie must be for."""
         self.timestamp = b""
         """Of the newest initiation taken."""
         self.consumed_ms: int | None = None
@@ -123,19 +128,18 @@ class Peer:
         self.unanswered_ms: int | None = None
         self.passive_ms: int | None = None
         self.persistent_ms: int | None = None
+        self.forget_ms: int | None = None
+        """When no keys have been made for so long that those there are go."""
 
-    def deadline_ms(self, timings: Timings) -> int | None:
+    def deadline_ms(self) -> int | None:
         """When one of its timers is due."""
-        forget_ms = None
-        if self.current is not None:
-            forget_ms = self.current.began_ms + timings.forget
         found = None
         for at_ms in (
             self.resend_ms,
             self.unanswered_ms,
             self.passive_ms,
             self.persistent_ms,
-            forget_ms,
+            self.forget_ms,
         ):
             if at_ms is not None and (found is None or at_ms < found):
                 found = at_ms
@@ -150,9 +154,9 @@ class Peer:
     def usable(self, timings: Timings, now_ms: int) -> Session | None:
         """The session to send with."""
         session = self.current
-        if session is None or now_ms - session.began_ms >= timings.reject_after:
+        if session is None or session.counter >= REJECT_AFTER_MESSAGES:
             return None
-        return session
+        return session if now_ms - session.began_ms < timings.reject_after else None
 
     def cookie_now(self, now_ms: int) -> bytes | None:
         """The cookie to show, while it is young enough."""
@@ -163,7 +167,7 @@ class Peer:
     def forget(self) -> None:
         """Throw all keys away."""
         self.current = self.previous = self.next = None
-        self.resend_ms = self.unanswered_ms = self.passive_ms = None
+        self.unanswered_ms = self.passive_ms = self.forget_ms = None
 
     def sessions(self) -> list[Session]:
         """Every pair of keys in use."""

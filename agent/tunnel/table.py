@@ -56,12 +56,16 @@ class Table:
         if session is not None:
             self._known.pop(session.local, None)
 
-    def forget(self, peer: Peer) -> None:
-        """Nothing of a peer is."""
+    def expire(self, peer: Peer) -> None:
+        """No keys of a peer are; a handshake that is under way goes on."""
         for session in peer.sessions():
             self.drop(session)
-        self.gave_up(peer)
         peer.forget()
+
+    def forget(self, peer: Peer) -> None:
+        """Nothing of a peer is."""
+        self.expire(peer)
+        self.gave_up(peer)
 
     def of(self, data: bytes) -> tuple[Peer, Session | None]:
         """Whom a response, a cookie or a packet is for.
