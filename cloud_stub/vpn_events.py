@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DRAIN_WHOLE_MS = 120_000
+"""``DEFAULT_SIGTERM_TIMEOUT``: an orderly stop lasts no longer."""
+
 # --- events -------------------------------------------------------------------------------------
 
 
@@ -71,6 +74,9 @@ class RequestFailed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopGracefully:
     """SIGTERM: clients are closed one by one, each a normal disconnect."""
+
+    within_ms: int = DRAIN_WHOLE_MS
+    """All of them by then."""
 
 
 Event = (

@@ -7,6 +7,7 @@ depend on what other devices do.  Pings are not events: the driver says when sil
 
 from __future__ import annotations
 
+import re
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,11 +40,11 @@ BATCH_MAX = 8_000
 """``API_DEVICE_STATE_POST_BATCH_SIZE``."""
 DRAIN_STEP_MS = 120
 """``MAXIMUM_DRAIN_DELAY``: between two clients closed by an orderly stop."""
-DRAIN_WHOLE_MS = 120_000
-"""``DEFAULT_SIGTERM_TIMEOUT``: an orderly stop lasts no longer."""
 OK, CREATED, CONFLICT = 200, 201, 409
 
 
+_NAME, _KEY = re.compile(r"[0-9A-Za-z_-]+"), re.compile(r"[!-~]+")
+"""What can be asked for: anything else would be another path, or no header, and is nobody's."""
 TimerKind = Literal["refuse", "silence", "register", "drain", "batch", "forget"]
 
 
@@ -112,7 +113,7 @@ class VpnServer:
             case RequestFailed():
                 self._answered(event.id, None, None, now_ms)
             case StopGracefully():
-                self._drain(now_ms)
+                self._drain(event.within_ms, now_ms)
         self._report(now_ms)
         out, self._out = self._out, []
         return out
@@ -178,6 +179,9 @@ class VpnServer:
 
     def _requested(self, event: SessionRequested, now_ms: int) -> None:
         self._peers[event.session] = _Peer(event.uuid)
+        if not (_NAME.fullmatch(event.uuid) and _KEY.fullmatch(event.key)):
+            self._judge(event.session, False, now_ms)
+            return
         allowed, until_ms = self._allowed.get((event.uuid, event.key), (False, -1))
         if until_ms > now_ms:
             self._judge(event.session, allowed, now_ms)
@@ -232,10 +236,10 @@ class VpnServer:
             self._gone(session)
             self._out.append(CloseSession(session=session))
 
-    def _drain(self, now_ms: int) -> None:
+    def _drain(self, within_ms: int, now_ms: int) -> None:
         sessions = sorted(self._peers)
         if sessions:
-            step_ms = min(DRAIN_STEP_MS, DRAIN_WHOLE_MS // len(sessions))
+            step_ms = min(DRAIN_STEP_MS, within_ms // len(sessions))
             for position, session in enumerate(sessions):
                 self._timer(now_ms + position * step_ms, "drain", session)
 
@@ -277,8 +281,10 @@ class VpnServer:
                 self._later[uuid] = now_ms + 1
             self._pending[uuid] = None
         if status == CONFLICT:
-            # the API does not know this instance (any more)
+            # the API does not know this instance (any more): all it was told was in another's name
             self._service_id = None
+            self._told.clear()
+            self._pending.update(dict.fromkeys(self._counts))
             self._register()
 
     def _report(self, now_ms: int) -> None:

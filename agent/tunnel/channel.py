@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PORT = 48480
 PING, PONG, CALL, REPLY = range(1, 5)
@@ -54,10 +57,12 @@ def write(message: Message) -> list[bytes]:
 class Reader:
     """Puts the parts of one peer's messages together."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_open", "_wanted")
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[int, int], bool] = lambda _kind, _number: True) -> None:
+        """Parts are kept of messages that are ``wanted``, by kind and number, and of no others."""
         self._open: dict[tuple[int, int, int], dict[int, bytes]] = {}
+        self._wanted = wanted
 
     def take(self, datagram: bytes) -> Message | None:
         """The message this completes; ``None``: none yet, or nonsense."""
@@ -68,6 +73,8 @@ class Reader:
         if not PING <= kind <= REPLY or part >= parts or parts > PARTS_MAX or len(text) > PART:
             return None
         if parts > 1:
+            if not self._wanted(kind, number):
+                return None
             name = (kind, number, parts)
             have = self._open.setdefault(name, {})
             have[part] = text

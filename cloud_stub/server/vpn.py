@@ -25,6 +25,7 @@ from agent.tunnel.plan import PATH, PREFIX, Plan, PlanError, key_of
 from .. import vpn_events as core
 from ..vpn_server import VpnServer
 from .vpn_calls import Calls, by_tcp
+from .vpn_sessions import Addresses, Session
 from .vpn_words import text_of, words_of
 
 if TYPE_CHECKING:
@@ -43,26 +44,8 @@ LOOK_S = 1.0
 MESSAGE_MAX = 4_096
 GOING_AWAY = 1001
 CREATED = 201
-DRAIN_S = 3.0
-
-
-class _Session:
-    """A client."""
-
-    def __init__(self, number: int, ws: web.WebSocketResponse, address: str) -> None:
-        self.number, self.ws, self.address = number, ws, address
-        self.transport: asyncio.Transport | None = None
-        self.task = asyncio.current_task()
-        self.uuid = ""
-        self.public = b""
-        self.tcp = False
-        self.silent = False
-        self.heard_ms = self.pinged_ms = 0
-        self.bytes = 0
-        self.pinged = asyncio.Event()
-        self.verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.reader = channel.Reader()
-        self.up = False
+TELL_S = 3.0
+"""For the last words of a service to the API."""
 
 
 class VpnService:
@@ -99,19 +82,18 @@ class VpnService:
         """Clients whose key was not accepted."""
         self.machine = VpnServer(name, key, settings)
         self._settings, self._clock_ms, self._api = settings, clock_ms, api
-        self._network = ipaddress.IPv4Network(f"10.{64 + number}.0.0/{PREFIX}")
-        self._free = self._network.hosts()
-        self._inner = str(next(self._free))
-        self._returned: list[str] = []
-        self._sessions: dict[int, _Session] = {}
-        self._by_address: dict[str, _Session] = {}
-        self._by_uuid: dict[str, _Session] = {}
+        self._addresses = Addresses(ipaddress.IPv4Network(f"10.{64 + number}.0.0/{PREFIX}"))
+        self._inner = self._addresses.ours
+        self._sessions: dict[int, Session] = {}
+        self._by_address: dict[str, Session] = {}
+        self._by_uuid: dict[str, Session] = {}
         """The newest that was let in."""
         self._numbers = 0
         self._calls = Calls()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
         self._http: aiohttp.ClientSession | None = None
         self._told = asyncio.Event()
         """Nobody is connected, and the API knows."""
@@ -120,6 +102,7 @@ class VpnService:
         self._awake = asyncio.Event()
         self._awake.set()
         self._backlog: list[core.Event] = []  # for a service that hangs
+        self._dead = False
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -133,28 +116,35 @@ class VpnService:
         application.router.add_get(PATH, self._session)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
-        self.port = self._runner.addresses[0][1]
-        inside = f"{self._inner}/{PREFIX}"
-        await self.end.open(host, self.port, inside, self._heard)
+        self._site = web.TCPSite(self._runner, host, port, ssl_context=tls)
+        try:
+            await self._site.start()
+            self.port = self._runner.addresses[0][1]
+            await self.end.open(host, self.port, f"{self._inner}/{PREFIX}", self._heard)
+        except BaseException:
+            await self.kill()  # the port may be wanted again
+            raise
         # the API is this program: its own certificate is not in doubt
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
         self._spawn(self._look())
         self._handle(core.Started())
 
-    async def close(self) -> None:
-        """Stop in order: each client is closed and reported."""
+    async def close(self, *, within_ms: int = core.DRAIN_WHOLE_MS) -> None:
+        """Stop in order: nobody is let in any more, each client is closed and reported."""
         if self.machine.idle or not self._awake.is_set():
             await self.kill()
             return
-        self._handle(core.StopGracefully())
+        if self._site is not None:
+            await self._site.stop()
+        self._handle(core.StopGracefully(within_ms=within_ms))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(within_ms / 1_000 + TELL_S):
                 await self._told.wait()
         await self.kill()
 
     async def kill(self) -> None:
         """Stop at once, as a process that dies: connections are cut, nothing is reported."""
+        self._dead = True  # what follows is seen by nobody
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._tasks):
@@ -192,6 +182,8 @@ class VpnService:
     # --- the machine -----------------------------------------------------------------------------
 
     def _handle(self, event: core.Event) -> None:
+        if self._dead:
+            return
         if not self._awake.is_set():
             self._backlog.append(event)
             return
@@ -244,7 +236,7 @@ class VpnService:
                 if answer.status == CREATED and isinstance(body, dict):
                     self._named(int(body["id"]))
                 event = core.ResponseReceived(id=request.id, status=answer.status, body=body)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             _log.warning("%s: the API does not answer: %s", self.name, error)
             event = core.RequestFailed(id=request.id)
         self._handle(event)
@@ -256,11 +248,13 @@ class VpnService:
         await self._awake.wait()
         ws = web.WebSocketResponse(max_msg_size=MESSAGE_MAX)
         await ws.prepare(request)
-        if sum(not session.up for session in self._sessions.values()) >= WAITING_MAX:
-            await ws.close(code=1013, message=b"too many wait")
+        full = sum(not session.up for session in self._sessions.values()) >= WAITING_MAX
+        address = None if full else self._addresses.lease()
+        if address is None:
+            await ws.close(code=1013, message=b"too many wait" if full else b"no address is left")
             return ws
         self._numbers += 1
-        session = _Session(self._numbers, ws, self._lease())
+        session = Session(self._numbers, ws, address, waited_for=self._calls.waited_for)
         session.transport = request.transport
         self._sessions[session.number] = session
         self._by_address[session.address] = session
@@ -274,7 +268,7 @@ class VpnService:
             await asyncio.shield(self._forget(session))
         return ws
 
-    async def _greet(self, session: _Session) -> None:
+    async def _greet(self, session: Session) -> None:
         """Give a tunnel, and wait for a word through it."""
         hello = await words_of(session.ws)
         session.uuid = text_of(hello, "uuid")
@@ -297,7 +291,7 @@ class VpnService:
         await session.ws.send_json(plan.words())
         await session.pinged.wait()
 
-    async def _let_in(self, session: _Session) -> None:
+    async def _let_in(self, session: Session) -> None:
         """Ask the API, and keep the session until one end closes it."""
         async with asyncio.timeout(HELLO_S):
             words = await words_of(session.ws)
@@ -321,18 +315,15 @@ class VpnService:
             if message.type is aiohttp.WSMsgType.ERROR:
                 break
 
-    async def _forget(self, session: _Session) -> None:
+    async def _forget(self, session: Session) -> None:
         del self._sessions[session.number]
         del self._by_address[session.address]
         if self._by_uuid.get(session.uuid) is session:
             del self._by_uuid[session.uuid]
-        self._returned.append(session.address)
+        self._addresses.back(session.address)
         self._handle(core.SessionClosed(session=session.number))
         if session.public:
             await self.end.remove(session.public)
-
-    def _lease(self) -> str:
-        return self._returned.pop(0) if len(self._returned) > WAITING_MAX else str(next(self._free))
 
     # --- signs of life ---------------------------------------------------------------------------
 
@@ -354,7 +345,7 @@ class VpnService:
                 with contextlib.suppress(ConnectionError):
                     await session.ws.ping()
 
-    def _look_at(self, session: _Session, count: int, now_ms: int, limit_ms: int) -> None:
+    def _look_at(self, session: Session, count: int, now_ms: int, limit_ms: int) -> None:
         number = session.number
         if count != session.bytes:
             session.bytes, session.heard_ms = count, now_ms

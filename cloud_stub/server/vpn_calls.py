@@ -24,6 +24,10 @@ class Calls:
     def __init__(self) -> None:
         self._open: dict[int, asyncio.Future[Any]] = {}
 
+    def waited_for(self, number: int) -> bool:
+        """A call of that number has no reply yet."""
+        return number in self._open
+
     def answered(self, message: channel.Message) -> None:
         """A reply came."""
         waiting = self._open.get(message.number)

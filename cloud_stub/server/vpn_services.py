@@ -23,6 +23,7 @@ _log = logging.getLogger("fieldbeat.vpn")
 _SECRET, _PORT = IDENTITY.index("api_secret"), PLATFORM.index("api_port")
 DEFAULT_PORT = 48_484
 INSTANCES_MAX = 16
+CLOSE_MS = 2_000
 
 
 class VpnServices:
@@ -140,11 +141,11 @@ class VpnServices:
             service.refusing = True
 
     async def close(self) -> None:
-        """Stop them all, in order."""
+        """Stop them all, in order and soon: so does the API they tell of it."""
         for task in list(self._tasks):
             task.cancel()
         running, self.running = self.running, {}
-        await asyncio.gather(*(service.close() for service in running.values()))
+        await asyncio.gather(*(s.close(within_ms=CLOSE_MS) for s in running.values()))
 
     async def _take_down(self, former: list[int]) -> None:
         """Clients that do not come back after a crash of this server are gone.

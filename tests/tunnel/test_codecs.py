@@ -76,6 +76,17 @@ def test_nonsense_on_the_channel_is_dropped_in_bounded_memory(datagrams: list[by
     assert len(reader._open) <= channel.OPEN_MAX
 
 
+def test_nothing_is_kept_of_messages_in_parts_that_are_not_wanted() -> None:
+    reader = channel.Reader(lambda kind, number: kind == channel.REPLY and number == 7)
+    body = {"x": "y" * 2_000}
+    for kind, number in ((channel.REPLY, 8), (channel.PING, 7), (channel.CALL, 7)):
+        message = channel.Message(kind, number, body)
+        assert [reader.take(part) for part in channel.write(message)] == [None, None]
+        assert not reader._open
+    wanted = channel.Message(channel.REPLY, 7, body)
+    assert [reader.take(part) for part in channel.write(wanted)] == [None, wanted]
+
+
 def test_a_message_that_is_too_long_is_refused() -> None:
     with pytest.raises(channel.TooLongError, match="more than"):
         channel.write(channel.Message(channel.REPLY, 1, "x" * 300_000))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from cloud_stub.settings import VpnSettings
 from cloud_stub.vpn_events import (
     AcceptSession,
@@ -247,3 +249,42 @@ def test_who_logs_in_again_ends_the_older_session_and_the_api_hears_nothing() ->
     assert [effect.session for _, effect in driven.of(CloseSession)] == [first]
     words = [request.path for _, request in driven.of(SendRequest)[told:]]
     assert not [path for path in words if path.endswith("disconnect")]
+
+
+@pytest.mark.parametrize(
+    ("uuid", "key"), [("../x", "k"), ("u?v", "k"), ("", "k"), ("u", "k\r\nx: y"), ("u", "k\udc80")]
+)
+def test_who_cannot_be_asked_for_is_refused_as_anybody_unknown(uuid: str, key: str) -> None:
+    driven = Driven()
+    driven.connect(uuid, key)
+    driven.run_until(60_000)
+    assert [at for at, _ in driven.of(RefuseSession)] == [10_000]
+    assert [e.path for _, e in driven.of(SendRequest)] == ["/v7/service_instance"]
+
+
+def test_an_orderly_stop_can_be_told_to_hurry() -> None:
+    driven = Driven()
+    for number in range(100):
+        driven.connect(f"{number:03}")
+    driven.run_until(5_000)
+    driven.feed(StopGracefully(within_ms=2_000))
+    driven.run_until(20_000)
+    assert [at for at, _ in driven.of(CloseSession)] == list(range(5_000, 7_000, 20))
+    gone = [uuid for _, word, uuids in driven.told() if word == "disconnect" for uuid in uuids]
+    assert len(gone) == 100
+
+
+def test_an_instance_that_gets_a_new_number_says_again_who_is_connected() -> None:
+    """A disconnect counts only from the instance that manages the device (``STATUS.md §3``)."""
+    driven = Driven()
+    first = driven.connect("a")
+    driven.run_until(5_000)
+    driven.status["client-connect"] = 409
+    driven.connect("b")
+    driven.run_until(6_000)
+    driven.status.clear()
+    driven.run_until(10_000)
+    assert driven.told()[-1][1:] == ("connect", ["a", "b"])
+    driven.feed(SessionClosed(session=first))
+    driven.run_until(20_000)
+    assert driven.told()[-1][1:] == ("disconnect", ["a"])

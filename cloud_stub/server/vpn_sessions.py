@@ -1,0 +1,69 @@
+"""The clients of a VPN service instance, and the addresses they have in its tunnels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from agent.tunnel import channel
+
+if TYPE_CHECKING:
+    import ipaddress
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+REST = 1_000
+"""So many others are given back before an address is given again: words to its last owner go by."""
+
+
+class Session:
+    """A client."""
+
+    def __init__(
+        self,
+        number: int,
+        ws: web.WebSocketResponse,
+        address: str,
+        *,
+        waited_for: Callable[[int], bool],
+    ) -> None:
+        """One that has said nothing yet; ``waited_for``: whether a call has no reply yet.
+
+        Of a client nothing is kept but a reply to a call: its pings are short.
+        """
+        self.number, self.ws, self.address = number, ws, address
+        self.transport: asyncio.Transport | None = None
+        self.task = asyncio.current_task()
+        self.uuid = ""
+        self.public = b""
+        self.tcp = False
+        self.silent = False
+        self.heard_ms = self.pinged_ms = 0
+        self.bytes = 0
+        self.pinged = asyncio.Event()
+        self.verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.reader = channel.Reader(lambda kind, n: kind == channel.REPLY and waited_for(n))
+        self.up = False
+
+
+class Addresses:
+    """Those of a network, each with one owner at a time; the first is ours."""
+
+    def __init__(self, network: ipaddress.IPv4Network) -> None:
+        self._free = network.hosts()
+        self.ours = str(next(self._free))
+        self._returned: deque[str] = deque()
+
+    def lease(self) -> str | None:
+        """One that nobody has, for long if that can be; ``None``: there is none."""
+        if len(self._returned) <= REST:
+            fresh = next(self._free, None)
+            if fresh is not None:
+                return str(fresh)
+        return self._returned.popleft() if self._returned else None
+
+    def back(self, address: str) -> None:
+        """Its owner is gone."""
+        self._returned.append(address)
