@@ -209,18 +209,39 @@ class Cloudlink:
         host = ws.get_extra_info("peername")[0]
         reader = channel.Reader()
         await end.open(plan, host, lambda data: self._heard(end, reader, data))
+        # its next words answer our key; an end of the connection may come before
+        words = asyncio.create_task(_words(ws))
+        try:
+            await self._first_pong(end, words)
+            await ws.send_json({"uuid": uuid, "key": key})
+            answer = await words
+        finally:
+            words.cancel()
+            await asyncio.gather(words, return_exceptions=True)
+        if not (isinstance(answer, dict) and answer.get("accepted") is True):
+            raise Refused
+        return plan
+
+    async def _first_pong(self, end: DeviceEnd, words: asyncio.Task[Any]) -> None:
+        """Ask through the tunnel until the server answers.
+
+        Raises:
+            PlanError: it hung up, or speaks out of turn.
+        """
         number = 0
         while not self._pong.is_set():
             number += 1
             end.say(channel.write(channel.Message(channel.PING, number, None))[0])
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_PING_S):
-                    await self._pong.wait()
-        await ws.send_json({"uuid": uuid, "key": key})
-        answer = await _words(ws)
-        if not (isinstance(answer, dict) and answer.get("accepted") is True):
-            raise Refused
-        return plan
+            answered = asyncio.create_task(self._pong.wait())
+            try:
+                await asyncio.wait(
+                    (answered, words), timeout=FIRST_PING_S, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                answered.cancel()
+            if words.done():
+                await words
+                raise PlanError("the server answers before it is asked")
 
     async def _ping(self, ws: aiohttp.ClientWebSocketResponse, end: DeviceEnd, plan: Plan) -> None:
         """Ask the server for a sign of life; two missing ones are silence."""
@@ -302,5 +323,5 @@ async def _words(ws: aiohttp.ClientWebSocketResponse) -> Any:
         raise PlanError("the server hung up")
     try:
         return message.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PlanError("the server speaks no JSON") from None

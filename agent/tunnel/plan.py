@@ -88,12 +88,12 @@ def read_plan(words: Any) -> Plan:
     """
     if not isinstance(words, dict):
         raise PlanError("the server gives no tunnel")
-    numbers = [words.get(name) for name in ("port", "ping_ms", "ping_exit_ms")]
-    if not all(isinstance(number, int) and 0 < number < 2**31 for number in numbers):
-        raise PlanError("port and times must be whole numbers above 0")
+    limits = {"port": 2**16, "ping_ms": 2**31, "ping_exit_ms": 2**31}
+    if not all(type(words.get(n)) is int and 0 < words[n] < limits[n] for n in limits):
+        raise PlanError("port and times must be whole numbers above 0, and no larger than they can")
     try:
-        hosts = [str(ipaddress.IPv4Address(words.get(name))) for name in ("address", "server")]
-    except (ValueError, TypeError):
+        hosts = [str(ipaddress.IPv4Address(str(words.get(n)))) for n in ("address", "server")]
+    except ValueError:
         raise PlanError("address and server must be IPv4 addresses") from None
     return Plan(
         public=key_of(words, "public_key"),
