@@ -176,6 +176,8 @@ class InterfaceServer:
             interface_name(), private=self._private, port=port, address=network
         )
         self.port = (await self._interface.got()).listen_port
+        if not self.port:
+            raise OSError("the tunnel's interface was made and is not there")
         self._channel = await _channel(network.partition("/")[0], heard)
 
     async def add(self, public: bytes, psk: bytes, address: str) -> None:

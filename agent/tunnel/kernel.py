@@ -55,10 +55,13 @@ class KernelInterface:
                 await self._ask("set", peer=_words(peer))
 
     async def got(self) -> Got:
-        """What it knows."""
+        """What it knows; nothing, once it is gone."""
         if not self._name:
             return Got()
-        return read(await self._ask("info"))
+        try:
+            return read(await self._ask("info"))
+        except OSError:
+            return Got()
 
     async def down(self) -> None:
         """Remove it."""
@@ -110,6 +113,8 @@ def read(messages: Iterable[Any]) -> Got:
         for peer in message.get_attr("WGDEVICE_A_PEERS") or ():
             key = peer.get_attr("WGPEER_A_PUBLIC_KEY")
             public = base64.b64decode(key) if len(key) == 44 else bytes(key)
+            if public in got.peers:
+                continue  # the rest of one that a message had no room for: addresses, no counters
             last = peer.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME") or {}
             seconds = last.get("tv_sec", 0) + last.get("tv_nsec", 0) / 1e9
             got.peers[public] = PeerGot(
