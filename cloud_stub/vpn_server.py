@@ -69,8 +69,8 @@ class VpnServer:
         self._settings = settings
         self._service_id: int | None = None
         self._peers: dict[int, _Peer] = {}
-        self._counts: dict[str, int] = {}
-        """uuid → sessions that are let in."""
+        self._in: dict[str, list[int]] = {}
+        """uuid → sessions that are let in, the newest last."""
         self._told: dict[str, bool] = {}
         """uuid → what the API last acknowledged."""
         self._pending: dict[str, None] = {}
@@ -197,25 +197,23 @@ class VpnServer:
             self._timer(now_ms + self._settings.auth_fail_delay_ms, "refuse", session)
             return
         peer.let_in = True
-        self._counts[peer.uuid] = self._counts.get(peer.uuid, 0) + 1
+        sessions = self._in.setdefault(peer.uuid, [])
+        sessions.append(session)
         self._pending[peer.uuid] = None
         self._out.append(AcceptSession(session=session))
         # no duplicate-cn: who logs in under a name ends the older session of that name
-        for other, old in list(self._peers.items()):
-            if old.uuid == peer.uuid and old.let_in and other != session:
-                self._close(other)
+        for older in sessions[:-1]:
+            self._close(older)
 
     def _gone(self, session: int) -> None:
         """A session is over; only a device's last one is a disconnect (``§8``, ref-count)."""
         peer = self._peers.pop(session, None)
         if peer is None or not peer.let_in:
             return
-        left = self._counts[peer.uuid] - 1
-        if left:
-            self._counts[peer.uuid] = left
-            return
-        del self._counts[peer.uuid]
-        self._pending[peer.uuid] = None
+        self._in[peer.uuid].remove(session)
+        if not self._in[peer.uuid]:
+            del self._in[peer.uuid]
+            self._pending[peer.uuid] = None
 
     def _silent(self, event: PeerSilent) -> None:
         peer = self._peers.get(event.session)
@@ -284,13 +282,18 @@ class VpnServer:
             # the API does not know this instance (any more): all it was told was in another's name
             self._service_id = None
             self._told.clear()
-            self._pending.update(dict.fromkeys(self._counts))
+            self._pending.update(dict.fromkeys(self._in))
             self._register()
 
     def _report(self, now_ms: int) -> None:
         """Send what differs from what was told, if this instant is one for a batch."""
+        if not self._pending or self._service_id is None:
+            return
+        if self._batch_ms is not None and now_ms < self._batch_ms:
+            self._arm(self._batch_ms)
+            return
         waiting = [uuid for uuid in self._pending if uuid not in self._flying]
-        if not waiting or self._service_id is None:
+        if not waiting:
             return
         period_ms = self._settings.report_period_ms
         if self._batch_ms is None:
@@ -307,15 +310,14 @@ class VpnServer:
             changed = sorted(
                 uuid
                 for uuid in ready
-                if (uuid in self._counts) is connected
-                and self._told.get(uuid, False) is not connected
+                if (uuid in self._in) is connected and self._told.get(uuid, False) is not connected
             )
             for start in range(0, len(changed), BATCH_MAX):
                 self._send_batch(connected, changed[start : start + BATCH_MAX])
         for uuid in ready:
             del self._pending[uuid]
             self._later.pop(uuid, None)
-            if uuid not in self._counts and self._told.get(uuid) is False:
+            if uuid not in self._in and self._told.get(uuid) is False:
                 del self._told[uuid]
 
     def _arm(self, at_ms: int) -> None:

@@ -288,3 +288,29 @@ def test_an_instance_that_gets_a_new_number_says_again_who_is_connected() -> Non
     driven.feed(SessionClosed(session=first))
     driven.run_until(20_000)
     assert driven.told()[-1][1:] == ("disconnect", ["a"])
+
+
+class Looked(dict[Any, Any]):
+    """Counts how often all that is in it is looked at."""
+
+    times = 0
+
+    def __iter__(self) -> Any:
+        self.times += 1
+        return super().__iter__()
+
+    def items(self) -> Any:
+        self.times += 1
+        return super().items()
+
+
+def test_a_log_in_costs_the_same_in_a_crowd() -> None:
+    driven = Driven()
+    driven.now_ms = 1
+    peers, pending = Looked(), Looked()
+    driven.server._peers, driven.server._pending = peers, pending
+    for number in range(1_000):
+        driven.connect(f"{number % 500}")
+    assert len(driven.of(AcceptSession)) == 1_000
+    assert len(driven.of(CloseSession)) == 500
+    assert (peers.times, pending.times) == (0, 1)
