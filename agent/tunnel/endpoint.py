@@ -20,12 +20,12 @@ from .handshake import (
     RESPONSE,
     RESPONSE_SIZE,
     TRANSPORT,
+    CookieReplies,
     Initiation,
     Received,
     RefusedError,
     check_mac1,
     cookie_from,
-    cookie_reply,
     mac1_of,
     mac2_holds,
 )
@@ -78,6 +78,7 @@ class Endpoint:
         self._draws = draws
         self._timings = timings or Timings()
         self._load = load or Load(draws)
+        self._cookies: CookieReplies | None = None
         self._table = Table(draws)
         self._timers = Timers()
         self._stamp_ns = 0
@@ -180,8 +181,9 @@ class Endpoint:
         verdict = self._load.judge(source, now_ms)
         if verdict is not None:
             if not mac2_holds(data, verdict):
-                reply = cookie_reply(data, self.identity, verdict, self._draws(24))
-                self._out.append(Send(reply, source))
+                if self._cookies is None:
+                    self._cookies = CookieReplies(self.identity, self._draws(16))
+                self._out.append(Send(self._cookies.to(data, verdict), source))
                 return None
             if not self._load.within_limit(source, now_ms):
                 raise RefusedError("too many handshakes from there")

@@ -138,10 +138,14 @@ def hchacha20(key: bytes, nonce: bytes) -> bytes:
     return struct.pack("<8I", *s[:4], *s[12:])
 
 
+def xcipher(key: bytes, head: bytes) -> ChaCha20Poly1305:
+    """The cipher of all 24-byte nonces that begin so; of them it takes ``0000`` and the rest."""
+    return ChaCha20Poly1305(hchacha20(key, head))
+
+
 def xseal(key: bytes, nonce: bytes, text: bytes, also: bytes) -> bytes:
     """Encrypt under a 24-byte nonce."""
-    inner = ChaCha20Poly1305(hchacha20(key, nonce[:16]))
-    return inner.encrypt(bytes(4) + nonce[16:], text, also)
+    return xcipher(key, nonce[:16]).encrypt(bytes(4) + nonce[16:], text, also)
 
 
 def xopen(key: bytes, nonce: bytes, sealed: bytes, also: bytes) -> bytes:
@@ -150,5 +154,4 @@ def xopen(key: bytes, nonce: bytes, sealed: bytes, also: bytes) -> bytes:
     Raises:
         InvalidTag: it was not.
     """
-    inner = ChaCha20Poly1305(hchacha20(key, nonce[:16]))
-    return inner.decrypt(bytes(4) + nonce[16:], sealed, also)
+    return xcipher(key, nonce[:16]).decrypt(bytes(4) + nonce[16:], sealed, also)

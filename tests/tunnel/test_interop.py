@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.tunnel import ip, uapi
+from agent.tunnel.load import Load
 from agent.tunnel.noise import Identity
 from agent.tunnel.udp import UdpEndpoint, bound, wall_ms
 from tests.tunnel.go import echo, needs_wireguard_go, wireguard_go
@@ -88,7 +89,10 @@ def test_we_begin_and_both_count_the_same_bytes(psk: bytes) -> None:
     asyncio.run(run())
 
 
-def test_wireguard_go_begins_and_its_kernel_reaches_us() -> None:
+@pytest.mark.parametrize("loaded", [False, True], ids=["calm", "loaded"])
+def test_wireguard_go_begins_and_its_kernel_reaches_us(loaded: bool) -> None:
+    """Under load it proves its address to us with its second try."""
+
     async def run() -> None:
         def answer(peer: Peer, packet: bytes) -> None:
             found = ip.read(packet)
@@ -97,7 +101,8 @@ def test_wireguard_go_begins_and_its_kernel_reaches_us() -> None:
                 ours.send(peer, ip.write(back))
 
         private = os.urandom(32)
-        ours = UdpEndpoint(os.urandom(32), on_packet=answer)
+        load = Load(os.urandom, per_second=0) if loaded else None
+        ours = UdpEndpoint(os.urandom(32), on_packet=answer, load=load)
         await ours.open(bound("127.0.0.1"))
         ours.endpoint.add_peer(Identity(private).public, allowed=["10.97.0.1"])
         with wireguard_go("fbtest1", "10.97.0.1/24") as socket:
@@ -109,6 +114,7 @@ def test_wireguard_go_begins_and_its_kernel_reaches_us() -> None:
                 check=True,
             )
             assert said.stdout == b"pong"
+            assert (ours.endpoint._cookies is not None) is loaded
         ours.close()
 
     asyncio.run(run())

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from agent.tunnel.handshake import COOKIE, INITIATION, RESPONSE, TRANSPORT
+import pytest
+
+from agent.tunnel.handshake import (
+    COOKIE,
+    INITIATION,
+    RESPONSE,
+    TRANSPORT,
+    CookieReplies,
+    RefusedError,
+    cookie_from,
+    mac1_of,
+)
 from agent.tunnel.load import Load
+from agent.tunnel.noise import Identity, Remote
 from agent.tunnel.peer import REKEY_AFTER_MESSAGES
 from agent.tunnel.session import REJECT_AFTER_MESSAGES
-from tests.tunnel.wire import DEVICE, SERVER, Wire, draws_of, packet, pair
+from tests.tunnel.wire import DEVICE, SERVER, Wire, draws_of, key, packet, pair
 
 PACKET, BACK = packet("10.0.0.2", "10.0.0.1"), packet("10.0.0.1", "10.0.0.2")
 
@@ -144,3 +156,18 @@ def test_an_answer_of_ours_proves_its_address_too_when_its_reader_is_under_load(
     assert server.refused == 1  # one cookie for one message
     wire.wait(6_000)
     assert there.current is not None
+
+
+def test_no_two_cookies_have_one_nonce_and_each_is_for_its_message() -> None:
+    device, server = Identity(key("device")), Identity(key("server"))
+    replies = CookieReplies(server, b"h" * 16)
+    messages = [bytes([1, 0, 0, 0]) + bytes([n + 1]) * 144 for n in range(3)]
+    made = [replies.to(message, bytes([n]) * 16) for n, message in enumerate(messages)]
+    assert len({reply[8:32] for reply in made}) == 3
+    remote = Remote(server.public)
+    for n, (message, reply) in enumerate(zip(messages, made, strict=True)):
+        assert cookie_from(reply, remote, mac1_of(message)) == bytes([n]) * 16
+        with pytest.raises(RefusedError, match="something else"):
+            cookie_from(reply, Remote(device.public), mac1_of(message))
+        with pytest.raises(RefusedError, match="something else"):
+            cookie_from(reply, remote, bytes(16))
