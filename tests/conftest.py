@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -14,6 +15,15 @@ collect_ignore_glob = ["data/*"]
 """Malformed scenarios are there to be refused by tests, not to be collected as ones."""
 NEVER_SKIP = os.environ.get("FIELDBEAT_TESTS_SKIP") == "never"
 """Set by ``.ci/run``, which provides all that tests need: what skips there would go untested."""
+
+# a busy machine is no reason to fail; what fails where a change is judged comes from the change
+settings.register_profile(
+    "fieldbeat",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=NEVER_SKIP,
+)
+settings.load_profile("fieldbeat")
 
 
 @pytest.hookimpl(wrapper=True)

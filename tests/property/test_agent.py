@@ -120,7 +120,7 @@ class Watched:
         return sum(request.method == method for request in self.flying.values())
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(DISKS, QUIRKS, st.lists(st.tuples(EVENTS, st.integers(0, 100_000)), max_size=40))
 def test_no_order_of_events_breaks_it(
     disk: Persisted, quirks: frozenset[Quirk], events: list[tuple[Event, int]]
@@ -142,7 +142,7 @@ def test_no_order_of_events_breaks_it(
             assert following is None or following > now_ms - 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 200))
 def test_the_short_poll_is_the_long_poll(seed: int, trip_ms: int) -> None:
     def fresh() -> Toy:

@@ -115,14 +115,14 @@ def nonempty(wanted: Expectation) -> bool:
     return wanted.until_ms is None or wanted.until_ms >= wanted.from_ms
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(CHANGES, EXPECTATIONS.filter(nonempty))
 def test_conditions_agree_with_a_sampler(rows: Any, wanted: Expectation) -> None:
     run = history(INITIAL, rows, END_MS)
     assert judge(wanted, run).outcome is expected(run, wanted)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     CHANGES,
     st.builds(

@@ -139,7 +139,7 @@ def carry_out(desk: Desk, event: tuple[Any, ...], now_ms: int) -> None:
             desk.timer(now_ms)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(GAPS, EVENTS), max_size=25))
 def test_any_order_of_events_is_survived_and_told_in_full(
     history: list[tuple[int, tuple[Any, ...]]],
@@ -176,7 +176,7 @@ def test_any_order_of_events_is_survived_and_told_in_full(
         assert device is None or device.heartbeat_due_ms == -1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(

@@ -22,7 +22,7 @@ CLIENT_EVENTS: st.SearchStrategy[client.Event] = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(CLIENT_EVENTS, st.integers(0, 60_000)), max_size=40))
 def test_a_client_has_at_most_one_tunnel_and_never_waits_for_ever(
     events: list[tuple[client.Event, int]],
@@ -100,7 +100,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(STEPS, st.lists(st.booleans(), max_size=30))
 def test_the_api_is_told_only_the_truth_and_in_the_end_all_of_it(
     steps: list[tuple[str, str, int]], fates: list[bool]

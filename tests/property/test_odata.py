@@ -33,14 +33,14 @@ OPTIONS = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_any_text_is_a_filter_or_a_refusal(text: str) -> None:
     with suppress(BadQuery):
         Filter(lambda _: None, now_ms=NOW_MS).condition(parse_filter(text), place("device"), {})
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(OPTIONS, TEXTS)
 def test_any_options_and_any_key_are_read_or_refused(options: dict[str, str], key: str) -> None:
     for read in (lambda: parse_options(options), lambda: parse_key(key, {})):
@@ -211,7 +211,7 @@ def _insert(connection: sa.Connection, rows: list[Row]) -> None:
             connection.execute(sa.insert(TABLES["device_tag"]).values(**new))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(rows=ROWS, question=QUESTIONS)
 def test_a_filter_finds_what_it_says(
     engine: sa.Engine, rows: list[Row], question: Question

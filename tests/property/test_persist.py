@@ -31,7 +31,7 @@ def _fresh() -> Cloud:
     return cloud
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(HISTORY)
 def test_a_restored_device_shows_what_it_showed(
     history: list[tuple[int, tuple[Any, ...]]],

@@ -111,7 +111,7 @@ installs = st.lists(
 ).map(tuple)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     inputs=st.builds(
         StatusInputs,

@@ -331,7 +331,7 @@ EFFECTS: st.SearchStrategy[do.Effect] = st.one_of(
 FAULTS = st.sampled_from(["cut", "full", "ok", "stall", "fast", "error", "none"])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(EFFECTS, FAULTS, st.integers(0, 20_000)), max_size=25))
 def test_no_order_of_effects_and_faults_breaks_it(
     steps: list[tuple[do.Effect, str, int]],
