@@ -125,9 +125,11 @@ def _fit(value: Any, indent: int) -> None:
 
 
 def _flat(value: Any) -> str | None:
-    """A value on one line; ``None`` where a comment or a folded text forbids it."""
+    """A value on one line; ``None`` where a comment or a text of more lines forbids it."""
     if isinstance(value, CommentedMap | CommentedSeq):
         if value.ca.items or value.ca.comment:
+            return None
+        if isinstance(value, CommentedMap) and any("\n" in str(key) for key in value):
             return None
         rows = (
             [(f"{key}: ", item) for key, item in value.items()]

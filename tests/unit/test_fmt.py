@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scenarios.cli.group import fieldbeat
@@ -82,6 +82,15 @@ VALUES = st.recursive(
 )
 
 
+@example(
+    {
+        "about": {
+            "%-'`*%@&*|b]": "1#&-!c![a*#c",
+            ']"0&*': {'"': -4, " ": {}, "*#,a`": [None, True, False]},
+            "a%\ncab\n}0a,|": [[None], {",#": 5}],
+        }
+    }
+)
 @given(st.dictionaries(st.sampled_from(["timeline", "expect", "about", "x"]), VALUES, min_size=1))
 def test_any_file_keeps_its_meaning_or_is_refused(data: dict[str, object]) -> None:
     import yaml
