@@ -26,7 +26,7 @@ from .. import vpn_events as core
 from ..vpn_server import VpnServer
 from .vpn_calls import Calls, by_tcp
 from .vpn_sessions import Addresses, Session
-from .vpn_words import text_of, words_of
+from .vpn_words import first, text_of, until_closed, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -265,6 +265,7 @@ class VpnService:
         except (PlanError, BadKeyError, TimeoutError, ConnectionError) as error:
             await ws.close(code=1008, message=str(error)[:120].encode())
         finally:
+            session.read_no_more()
             await asyncio.shield(self._forget(session))
         return ws
 
@@ -289,19 +290,28 @@ class VpnService:
             ping_exit_ms=self._settings.client_timeout_ms,
         )
         await session.ws.send_json(plan.words())
-        await session.pinged.wait()
+        session.words = asyncio.create_task(words_of(session.ws))  # or it hangs up
+        await first(session.words, session.pinged.wait())
+        if not session.pinged.is_set():
+            await session.words
+            raise PlanError("a key is shown once the tunnel answers")
 
     async def _let_in(self, session: Session) -> None:
         """Ask the API, and keep the session until one end closes it."""
+        assert session.words is not None
         async with asyncio.timeout(HELLO_S):
-            words = await words_of(session.ws)
+            words = await session.words
         key, number = text_of(words, "key"), session.number
+        session.rest = asyncio.create_task(until_closed(session.ws))
         if self.refusing:
             await asyncio.sleep(self._settings.auth_fail_delay_ms / 1_000)
             session.verdict.set_result(False)
         else:
             self._handle(core.SessionRequested(session=number, uuid=session.uuid, key=key))
-        accepted = await session.verdict
+        await first(session.rest, session.verdict)
+        if not session.verdict.done():
+            return
+        accepted = session.verdict.result()
         if accepted:
             session.up, session.heard_ms = True, self._clock_ms()
             session.pinged_ms = session.heard_ms
@@ -311,9 +321,7 @@ class VpnService:
             self.refused += 1
             await session.ws.close()
             return
-        async for message in session.ws:
-            if message.type is aiohttp.WSMsgType.ERROR:
-                break
+        await session.rest
 
     async def _forget(self, session: Session) -> None:
         del self._sessions[session.number]

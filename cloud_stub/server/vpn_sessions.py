@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.tunnel import channel
 
@@ -46,6 +46,16 @@ class Session:
         self.verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.reader = channel.Reader(lambda kind, n: kind == channel.REPLY and waited_for(n))
         self.up = False
+        self.words: asyncio.Task[dict[str, Any]] | None = None
+        """Its key, when it is shown."""
+        self.rest: asyncio.Task[None] | None = None
+        """What follows: nothing, and an end."""
+
+    def read_no_more(self) -> None:
+        """Nobody waits for its words."""
+        for reading in (self.words, self.rest):
+            if reading is not None and not reading.cancel() and not reading.cancelled():
+                reading.exception()
 
 
 class Addresses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -9,7 +10,7 @@ import aiohttp
 from agent.tunnel.plan import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from aiohttp import web
 
@@ -37,3 +38,20 @@ def text_of(words: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 128:
         raise PlanError(f"{name} must be a text")
     return value
+
+
+async def until_closed(ws: web.WebSocketResponse) -> None:
+    """The client, who has nothing to say any more, hangs up."""
+    async for message in ws:
+        if message.type is aiohttp.WSMsgType.ERROR:
+            return
+
+
+async def first(one: asyncio.Future[Any], other: Awaitable[Any]) -> None:
+    """Wait until one of them is there."""
+    waiting = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait((one, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if waiting is not other:
+            waiting.cancel()

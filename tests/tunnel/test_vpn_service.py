@@ -14,6 +14,7 @@ from aiohttp import web
 from agent.tunnel import channel
 from agent.tunnel.inprocess import InProcessDevice, InProcessServer
 from agent.tunnel.plan import as_text, read_plan
+from cloud_stub.server import vpn
 from cloud_stub.server.vpn import VpnService
 from cloud_stub.settings import VpnSettings
 from scenarios.clock import Clock
@@ -35,10 +36,15 @@ class Noting(Api):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.down: list[str] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.raw_path)
+        async with self.heard:
+            self.heard.notify_all()
+        await self.answers.wait()
         if request.raw_path.endswith("client-disconnect"):
             self.down += (await request.json())["uuids"]
         return await super().answer(request)
@@ -59,7 +65,11 @@ class Site:
             number=0,
             key="k",
             api=self._url,
-            settings=VpnSettings(client_timeout_ms=3_600_000, server_timeout_ms=7_200_000),
+            settings=VpnSettings(
+                client_timeout_ms=3_600_000,
+                server_timeout_ms=7_200_000,
+                report_timeout_ms=1_000_000_000,
+            ),
             clock_ms=self.clock.now_ms,
         )
 
@@ -138,6 +148,45 @@ def test_a_name_or_a_key_that_cannot_be_asked_for_is_refused_and_forgotten(
         await ws.receive()
         assert site.api.asked == ["/v7/service_instance"]
         await site.empty()
+
+    _play(scene)
+
+
+@pytest.mark.parametrize("key_is_shown", [False, True])
+def test_a_client_that_hangs_up_while_it_waits_is_gone_at_once(
+    key_is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an answer through the tunnel, or for the API's: its place is another's."""
+    monkeypatch.setattr(vpn, "HELLO_S", 1e9)
+
+    async def scene(site: Site) -> None:
+        if key_is_shown:
+            site.api.answers.clear()
+            ws = await site.client()
+            async with site.api.heard:
+                await site.api.heard.wait_for(
+                    lambda: f"/services/vpn/auth/{UUID}" in site.api.asked
+                )
+        else:
+            ws = await site.socket()
+            public = InProcessDevice().public
+            await ws.send_json({"uuid": UUID, "public_key": as_text(public)})
+            await ws.receive()
+        await ws.close()
+        await site.empty()
+        site.api.answers.set()
+
+    _play(scene)
+
+
+def test_a_key_is_not_taken_before_the_tunnel_answers() -> None:
+    async def scene(site: Site) -> None:
+        ws = await site.socket()
+        public = InProcessDevice().public
+        await ws.send_json({"uuid": UUID, "public_key": as_text(public)})
+        await ws.receive()
+        await ws.send_json({"uuid": UUID, "key": "key"})
+        assert (await ws.receive()).data == 1008
 
     _play(scene)
 
