@@ -22,14 +22,23 @@ SOURCES_MAX = 100_000
 class Load:
     """Counts handshake messages; knows cookies and the senders of a second."""
 
-    __slots__ = ("_began_ms", "_count", "_draws", "_limit", "_secret", "_secret_ms", "_sources")
+    __slots__ = (
+        "_began_ms",
+        "_count",
+        "_draws",
+        "_limit",
+        "_loaded",
+        "_secret",
+        "_secret_ms",
+        "_sources",
+    )
 
     def __init__(
         self, draws: Callable[[int], bytes], *, per_second: int = HANDSHAKES_PER_SECOND
     ) -> None:
         """Calm, at first."""
         self._draws, self._limit = draws, per_second
-        self._began_ms, self._count = 0, 0
+        self._began_ms, self._count, self._loaded = 0, 0, False
         self._secret, self._secret_ms = b"", -SECRET_LIVES_MS
         self._sources: dict[str, tuple[int, int]] = {}
         """Host → when it was last heard (ms), and what it may still send, in thousandths."""
@@ -37,14 +46,14 @@ class Load:
     def judge(self, source: Address, now_ms: int) -> bytes | None:
         """The cookie the sender must have used; ``None`` while there is no load."""
         if now_ms - self._began_ms >= 1_000:
-            busy = now_ms - self._began_ms < 2_000 and self._count > self._limit
             # one more second of load after a busy one, as it does not end by a calm moment
-            self._began_ms, self._count = now_ms, self._limit if busy else 0
+            self._loaded = now_ms - self._began_ms < 2_000 and self._count > self._limit
+            self._began_ms, self._count = now_ms, 0
             # who has been quiet for a second may send a burst again, known or not
             quiet_ms = now_ms - 1_000
             self._sources = {h: known for h, known in self._sources.items() if known[0] > quiet_ms}
         self._count += 1
-        if self._count <= self._limit:
+        if self._count <= self._limit and not self._loaded:
             return None
         if now_ms - self._secret_ms >= SECRET_LIVES_MS:
             self._secret, self._secret_ms = self._draws(32), now_ms

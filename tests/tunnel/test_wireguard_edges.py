@@ -134,6 +134,18 @@ def test_under_load_one_address_gets_20_handshakes_a_second_however_long_it_asks
     assert taken == 5 + 20 * 10 - 1
 
 
+def test_a_load_ends_though_a_few_go_on_shaking_hands() -> None:
+    """Five thousand devices that keep a tunnel each are 42 handshakes a second."""
+    load = Load(draws_of("load"), per_second=100)
+    source = ("127.0.0.2", 2)
+    for _ in range(101):
+        burst = load.judge(source, 0)
+    assert burst is not None
+    loaded = [at_ms for at_ms in range(20, 10_000, 20) if load.judge(source, at_ms) is not None]
+    assert loaded[0] == 20
+    assert 1_000 <= loaded[-1] < 2_000  # one more second, and no more
+
+
 def test_senders_that_went_quiet_are_not_remembered() -> None:
     load = Load(draws_of("load"), per_second=0)
     for number in range(5_000):
