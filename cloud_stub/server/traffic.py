@@ -117,6 +117,7 @@ class _Counted(asyncio.Protocol):
     def __init__(self, traffic: Traffic, inner: asyncio.Protocol) -> None:
         self._traffic, self._inner = traffic, inner
         self._transport: asyncio.Transport | None = None
+        self._socket: Any = None
         self._address = ""
         self._came = self._written = self._arrived = 0
         self._kept = True
@@ -133,7 +134,7 @@ class _Counted(asyncio.Protocol):
     def look(self) -> bool:
         """Tell of what has come and arrived since; whether that is all there was."""
         assert self._transport is not None
-        self._tell(self._written - _under_way(self._transport))
+        self._tell(self._written - _under_way(self._transport, self._socket))
         return self._arrived >= self._written
 
     def _tell(self, arrived: int) -> None:
@@ -149,6 +150,8 @@ class _Counted(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It begins."""
         self._transport = cast("asyncio.Transport", transport)
+        # one for TLS has none any more a moment before it says that its connection is lost
+        self._socket = transport.get_extra_info("socket")
         self._address = (transport.get_extra_info("peername") or ("",))[0]
         self._inner.connection_made(cast("asyncio.Transport", _Transport(self._transport, self)))
 
@@ -205,16 +208,21 @@ class _Transport:
         self.counted.wrote(sum(map(len, parts)))
         self._transport.writelines(parts)
 
+    def close(self) -> None:
+        """As of the transport, once: asyncio's for TLS forgets its connection at the second time,
+        and nobody could ask it any more what is under way."""
+        if not self._transport.is_closing():
+            self._transport.close()
+
     def abort(self) -> None:
         """As of the transport."""
         self.counted.aborted()
         self._transport.abort()
 
 
-def _under_way(transport: asyncio.Transport) -> int:
+def _under_way(transport: asyncio.Transport, socket: Any) -> int:
     """Bytes that the other end has not acknowledged: in our buffer and in the kernel's."""
     waiting = transport.get_write_buffer_size()
-    socket = transport.get_extra_info("socket")
     with contextlib.suppress(OSError, ValueError):
         found = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
         waiting += struct.unpack("i", found)[0]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 import socket
+import ssl
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloud_stub.server.tls import development_authority
+from cloud_stub.server.traffic import Traffic
 from tests.stub_cloud import SETTINGS, running
 
 if TYPE_CHECKING:
@@ -144,3 +148,75 @@ def test_the_count_goes_on_after_the_api_has_restarted(tmp_path: Path, file: Pat
     with running(tmp_path, settings) as stub:
         device._replace(stub=stub).poll()
     assert _sum(file, "heartbeats") == 2
+
+
+class _Closes(asyncio.Protocol):
+    """Says something and closes, twice, as whoever ends a server does; then it is looked at."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport.get_extra_info("ssl_object"), ssl.SSLObject)
+        transport.write(b"word")  # type: ignore[attr-defined]
+        transport.close()
+        transport.close()
+        self._traffic._look()
+
+
+def test_a_connection_with_tls_that_is_closed_twice_is_counted(tmp_path: Path, file: Path) -> None:
+    certificate = development_authority(tmp_path / "tls", [DEVICE])
+    serving, asking = (
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        ssl.create_default_context(),
+    )
+    serving.load_cert_chain(*certificate)
+    asking.load_verify_locations(tmp_path / "tls" / "ca.pem")
+
+    async def asked() -> bytes:
+        traffic = Traffic(str(file), lambda: 0)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: traffic.protocol(_Closes(traffic)), DEVICE, 0, ssl=serving
+        )
+        reader, writer = await asyncio.open_connection(
+            *server.sockets[0].getsockname(), ssl=asking, local_addr=(DEVICE, 0)
+        )
+        said = await reader.read()
+        traffic.close()
+        writer.close()
+        server.close()
+        return said
+
+    assert asyncio.run(asked()) == b"word"
+    assert _sum(file, "bytes_received") == 4
+
+
+class _Says(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(b"word")  # type: ignore[attr-defined]
+
+
+class _Going(asyncio.Transport):
+    """Of TLS, a moment before it tells that its connection is lost: it has no socket any more."""
+
+    def __init__(self, held: socket.socket) -> None:
+        super().__init__({"socket": held, "peername": (DEVICE, 1)})
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        del self._extra["socket"]  # type: ignore[attr-defined]
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def test_a_connection_that_is_being_lost_is_counted(file: Path) -> None:
+    async def lost() -> None:
+        traffic = Traffic(str(file), lambda: 0)
+        here, there = socket.socketpair()
+        with here, there:
+            traffic.protocol(_Says()).connection_made(_Going(here))
+            traffic.close()
+
+    asyncio.run(lost())
+    assert _sum(file, "bytes_received") == 4
