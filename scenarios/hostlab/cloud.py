@@ -174,7 +174,7 @@ class CloudProcess:
         assert self._process is not None
         said = self.log.read_text(errors="replace").strip()
         if said:
-            return said[-300:].splitlines()[-1]
+            return " / ".join(said.splitlines()[-2:])[-300:]
         room = "" if shutil.disk_usage(self.folder).free > ROOM else f", {self.folder} is full"
         return f"status {self._process.returncode}{room}"
 

@@ -42,7 +42,7 @@ from .works import Works
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
-    from ..history import Traffic
+    from ..history import Traffic, Unmet
     from ..how import How
     from ..model import DeviceSpec, Scenario, Step
 
@@ -79,7 +79,11 @@ class HostWorld:
         self._rows: dict[str, dict[str, Any]] = {}
         """uuid → what was shown of it before the scenario began."""
         self._identities: dict[str, list[Identity]] = {}
+        self.unanswered: dict[tuple[str, int, str], Unmet] = {}
+        """Actions that were expected to be answered, and have not been yet."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wrong: list[BaseException] = []
+        """What tasks ended with."""
 
     def now_ms(self) -> int:
         """Since the scenario began."""
@@ -100,7 +104,13 @@ class HostWorld:
         """Do something while the timeline goes on."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._wrong.append(error)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -212,15 +222,17 @@ class HostWorld:
             await self.sleep_until(step.at_ms)
             text = describe(step.action)
             self.history.marks.append(Mark(self.now_ms(), step.id, text, step.devices))
-            self._must_boot()
+            self._must_be_well()
             await carry_out(self, step)
         await self.sleep_until(scenario.end_ms)
-        self._must_boot()
+        self._must_be_well()
         self.history.end_ms = scenario.end_ms
         await asyncio.sleep(SETTLE_MS / 1_000 / self.clock.speed + 0.5)
         await self._record()
 
-    def _must_boot(self) -> None:
+    def _must_be_well(self) -> None:
+        for error in self._wrong:
+            raise error
         for device in self.devices.values():
             device.must_boot()
 
@@ -254,7 +266,8 @@ class HostWorld:
         rows = {uuid: self._row(row) for uuid, row in self._rows.items()}
         recorded = history_of(rows, self._identities, inside, final)
         recorded.marks, recorded.notes = self.history.marks, self.history.notes
-        recorded.unmet, recorded.end_ms = self.history.unmet, self.history.end_ms
+        recorded.unmet = [*self.history.unmet, *self.unanswered.values()]
+        recorded.end_ms = self.history.end_ms
         recorded.traffic = self._counted()
         ever = (list(self.devices), -self._began_ms, self.scenario.end_ms)
         recorded.heartbeats, _ = recorded.traffic.count("heartbeats", *ever)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
+
+import aiohttp
 
 from ..history import Unmet
 from ..simulation.steps import ACTION_PATHS
@@ -133,19 +136,17 @@ def _call(device: LabDevice, *, force: bool, cancel: bool = False) -> dict[str, 
 
 async def act(world: HostWorld, device: LabDevice, step: Step, action: verbs.DoAction) -> None:
     """An action of the dashboard, and whether it was answered as it should be."""
-    call = _call(device, force=action.force, cancel=action.cancel)
-    status, body = await world.cloud.ask("POST", ACTION_PATHS[action.name], call)
-    text = f"{action.name} answered {status}"
-    world.note(device, text)
-    wanted = action.expect
-    if wanted is None or wanted == status or (wanted == "ok" and status < 300):
-        return
-    said = f" ({body})" if isinstance(body, str) and body else ""
-    world.history.unmet.append(
-        Unmet(
-            world.now_ms(),
-            device.spec.name,
-            f"{text}{said}, expected {wanted}",
-            step.where.line,
-        )
-    )
+    call, wanted = _call(device, force=action.force, cancel=action.cancel), action.expect
+    asked = device.spec.name, world.now_ms(), step.id
+    if wanted is not None:
+        text = f"{action.name} has no answer by the end of the run, expected {wanted}"
+        world.unanswered[asked] = Unmet(asked[1], asked[0], text, step.where.line)
+    status: int | None = None
+    body = None
+    with contextlib.suppress(aiohttp.ClientError, OSError):  # of an API that is away
+        status, body = await world.cloud.ask("POST", ACTION_PATHS[action.name], call)
+    world.unanswered.pop(asked, None)
+    world.note(device, action.told(status))
+    detail = action.unmet(status, body)
+    if detail is not None:
+        world.history.unmet.append(Unmet(world.now_ms(), device.spec.name, detail, step.where.line))

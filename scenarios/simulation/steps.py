@@ -340,19 +340,12 @@ def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.D
             asked_ms, device.name, text, step.where.line
         )
 
-    def judge(response: Response) -> None:
+    def judge(response: Response | None) -> None:
         world.unanswered.pop((device.name, asked_ms, step.id), None)
-        text = f"{action.name} answered {response.status}"
-        world.cloudside.note(device.name, text)
-        wanted = action.expect
-        good = (
-            wanted is None
-            or (wanted == "ok" and response.status < 300)
-            or wanted == response.status
-        )
-        if not good:
-            body = response.body if isinstance(response.body, str) else ""
-            detail = f"{text}{f' ({body})' if body else ''}, expected {wanted}"
+        status, body = (None, None) if response is None else (response.status, response.body)
+        world.cloudside.note(device.name, action.told(status))
+        detail = action.unmet(status, body)
+        if detail is not None:
             world.history.unmet.append(
                 Unmet(world.agenda.now_ms, device.name, detail, step.where.line)
             )

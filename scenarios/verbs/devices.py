@@ -111,6 +111,20 @@ class DoAction(Verb):
             raise ValueError("cancel belongs to name: update")
         return self
 
+    def told(self, status: int | None) -> str:
+        """What the person saw; ``None``: the API, which was away, gave no answer."""
+        seen = "was not answered" if status is None else f"answered {status}"
+        return f"{self.name} {seen}"
+
+    def unmet(self, status: int | None, body: object) -> str | None:
+        """What is wrong with an answer; ``None``: nothing, or none was expected."""
+        if self.expect is None or self.expect == status:
+            return None
+        if self.expect == "ok" and status is not None and status < 300:
+            return None
+        said = f" ({body})" if isinstance(body, str) and body else ""
+        return f"{self.told(status)}{said}, expected {self.expect}"
+
 
 # --- the board ----------------------------------------------------------------------------------
 
