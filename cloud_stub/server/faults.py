@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 LATENCY_MAX_S = 3_600
+SPARED = "X-Fieldbeat-Spared"
+"""A request with this header meets no fault: a test's own, while the API is ill for all others."""
 REGISTRY_PATHS = ("/v2/", "/auth/v1/", "/api/v3/delta")
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
-
-import aiohttp
 
 from ..history import Unmet
 from ..simulation.steps import ACTION_PATHS
@@ -125,7 +122,7 @@ async def _variable(
 
 async def force_update(world: HostWorld, device: LabDevice) -> None:
     """``/v1/update`` with ``force``."""
-    await world.cloud.ask("POST", ACTION_PATHS["update"], _call(device, force=True))
+    await world.cloud.act(ACTION_PATHS["update"], _call(device, force=True))
 
 
 def _call(device: LabDevice, *, force: bool, cancel: bool = False) -> dict[str, Any]:
@@ -141,10 +138,7 @@ async def act(world: HostWorld, device: LabDevice, step: Step, action: verbs.DoA
     if wanted is not None:
         text = f"{action.name} has no answer by the end of the run, expected {wanted}"
         world.unanswered[asked] = Unmet(asked[1], asked[0], text, step.where.line)
-    status: int | None = None
-    body = None
-    with contextlib.suppress(aiohttp.ClientError, OSError):  # of an API that is away
-        status, body = await world.cloud.ask("POST", ACTION_PATHS[action.name], call)
+    status, body = await world.cloud.act(ACTION_PATHS[action.name], call) or (None, None)
     world.unanswered.pop(asked, None)
     world.note(device, action.told(status))
     detail = action.unmet(status, body)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .device import LabDevice
     from .lab import HostWorld
 
+_OF_THE_CLOUD = (
+    *(verbs.Release, verbs.Pin, verbs.Config, verbs.Environment, verbs.Account, verbs.Move),
+    *(verbs.Api, verbs.Registry, verbs.VpnServer, verbs.Incident, verbs.Delta, verbs.CloudRestart),
+)
 OVERRIDE = "BALENA_SUPERVISOR_OVERRIDE_LOCK"
 _TAKE = "import os, sys; os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY))"
 
@@ -44,7 +48,15 @@ def _unable(action: Any) -> str:
 
 
 async def carry_out(world: HostWorld, step: Step) -> None:
-    """Do what a step says."""
+    """Do what a step says; what is asked of a cloud that restarts is done when it is back, and the
+    timeline goes on."""
+    if world.cloud.away_s() > 0 and isinstance(step.action, _OF_THE_CLOUD):
+        world.spawn(_carry_out(world, step))
+    else:
+        await _carry_out(world, step)
+
+
+async def _carry_out(world: HostWorld, step: Step) -> None:
     action: Any = step.action
     devices = [world.devices[name] for name in step.devices]
     match action:

@@ -145,7 +145,35 @@ expect:
     after: well
     within: 8m
 """
-RUNS = {"link": LINK, "board": BOARD, "disk": DISK}
+PEOPLE = """
+scenario: People while the API is away
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 4m, do: api, state: down}
+  - {at: 4m10s, do: action, name: blink}
+  - {at: 4m20s, do: release, commit: r2, services: {main: {size: 1 MB}}, id: released}
+  - {at: 6m, do: api, state: up, id: up}
+  - {at: 11m, do: cloud_restart, down_for: 1m}
+  - {at: 11m10s, do: release, commit: r3, services: {main: {size: 1 MB}}}
+  - {at: 11m20s, do: network, state: down, id: dark}
+  - {at: 15m, do: network, state: up, id: light}
+  - {at: 20m, do: end}
+expect:
+  - always: {running_release: r1}
+    from: released
+    until: up
+  - eventually: {running_release: r2}
+    after: up
+    within: 4m
+  - always: {running_release: r2}
+    from: dark
+    until: light
+  - eventually: {running_release: r3}
+    after: light
+    within: 4m
+"""
+RUNS = {"link": LINK, "board": BOARD, "disk": DISK, "people": PEOPLE}
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloud_stub.server.faults import SPARED
 from cloud_stub.server.settings import SettingsError, cloud_settings
 from cloud_stub.server.tls import development_authority, server_context
 from tests.stub_cloud import SETTINGS, VPN_KEY, running
@@ -120,6 +121,8 @@ def test_a_fault_hits_one_device_and_not_another(stub: Stub) -> None:
     refused = one.poll()
     assert (refused.status, refused.headers["retry-after"]) == (503, "30")
     assert one.report({"status": "Idle"}).status == 503
+    spared = stub.ask("GET", f"/device/v3/{UUID}/state", key=one.key, headers={SPARED: "1"})
+    assert spared.status == 200
     assert other.poll().status == 200
     assert stub.ask("DELETE", "/fieldbeat/v1/faults").status == 200
     assert one.poll().status == 200
