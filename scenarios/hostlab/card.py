@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ SIZE = 1024**3
 """Bytes at most; memory is taken by what is written."""
 LEFT = 64 * 1024
 """Bytes that a full card has left: not for an image, but for what a supervisor writes down."""
+MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
+_LIBC = ctypes.CDLL(None, use_errno=True)
 TRIES, AGAIN_S = 50, 0.1
 """A file system with a file open for writing does not become read-only."""
 
@@ -48,20 +51,29 @@ class Card:
         self._forget(state == "forgets")
         found = os.statvfs(self.folder)
         used = max(1, (found.f_blocks - found.f_bfree) * found.f_frsize)
-        way = "ro" if state == "read_only" else "rw"
         size = used + LEFT if state == "full" else SIZE
         for left in reversed(range(TRIES)):
             try:
-                run("mount", "-o", f"remount,{way},size={size}", str(self.folder))
-                if way == "ro":
+                self._remount(MS_RDONLY if state == "read_only" else 0, f"size={size}")
+                if state == "read_only":
                     # the file system is, not this mount of it: a program that starts now has a
                     # copy of the mount, which nobody makes writable again
-                    run("mount", "-o", "remount,bind,rw", str(self.folder))
+                    self._remount(MS_BIND)
                 return
-            except LabError:
+            except OSError as error:
                 if not left:
-                    raise
+                    raise LabError(
+                        f"{self.folder} is not to be {state}: {error.strerror}"
+                    ) from error
                 await asyncio.sleep(AGAIN_S)
+
+    def _remount(self, flags: int, options: str = "") -> None:
+        """As ``mount -o remount``, which says again whose it is: in a user's namespace, whose root
+        is root of nothing else, that is a number of nobody, and the kernel refuses it."""
+        words = os.fsencode(self.folder), options.encode()
+        if _LIBC.mount(None, words[0], None, ctypes.c_ulong(MS_REMOUNT | flags), words[1]):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def _forget(self, begins: bool) -> None:
         if self._remembered is not None:

@@ -216,6 +216,13 @@ expect:
     after: unresolved
     within: 4m
 """
+FILLED = (
+    "expect:",
+    """  - {at: 30s, do: disk, state: full}
+  - {at: 40s, do: disk, state: read_only}
+  - {at: 50s, do: disk, state: ok}
+expect:""",
+)
 WIRE = """
 scenario: Bad
 timeline:
@@ -268,7 +275,7 @@ def test_it_runs_without_root_in_namespaces_of_its_own() -> None:
     with _shown_to_everybody() as place:
         file = str(place / "case.scenario.yaml")
         words = ("run", file, "--lab", "host", "--speed", "20")
-        done = _as_nobody(place, SHORT, *words)
+        done = _as_nobody(place, SHORT.replace(*FILLED), *words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

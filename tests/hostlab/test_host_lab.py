@@ -199,7 +199,7 @@ def test_a_tunnel_of_programs_that_are_missing_is_refused_by_their_names(
 @pytest.mark.parametrize(
     ("said", "free", "words"),
     [
-        ("Traceback\nlab: cannot listen\n", 0, "lab: cannot listen"),
+        ("cloudlink listens\nlab: cannot listen\nthere\n", 0, "lab: cannot listen / there"),
         ("", 10**9, "status 3"),
         ("", 0, "status 3, TMP is full"),
     ],
