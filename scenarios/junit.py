@@ -21,11 +21,16 @@ _junit: Any = junitparser
 _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit_text(results: Sequence[ScenarioResult]) -> str:
-    """The report as XML text."""
+def junit_text(results: Sequence[ScenarioResult], not_run: Sequence[str] = ()) -> str:
+    """The report as XML text; ``not_run``: scenarios that the run did not come to, or through."""
     report = _junit.JUnitXml("fieldbeat")
     for result in results:
         report.add_testsuite(_suite(result))
+    for name in not_run:
+        suite, case = _junit.TestSuite(_clean(name)), _junit.TestCase("run", classname=_clean(name))
+        case.result = [_junit.Error("the run was ended before", "not run")]
+        suite.add_testcase(case)
+        report.add_testsuite(suite)
     report.update_statistics()
     raw = report.tostring()
     text = raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)

@@ -70,8 +70,10 @@ _WORDS = {"true": "up", "false": "down"}
 _CHIPS = {Outcome.PASS: "held", Outcome.FAIL: "failed", Outcome.UNKNOWN: "unknown"}
 
 
-def render(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> str:
-    """The page as text."""
+def render(
+    results: Sequence[ScenarioResult], *, lab: str, seed: int, not_run: Sequence[str] = ()
+) -> str:
+    """The page as text; ``not_run``: scenarios that the run did not come to, or through."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -81,7 +83,8 @@ def render(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> str:
     )
     rows = [row for result in results for row in result.rows]
     text = environment.get_template("report.html.j2").render(
-        passed=all(result.passed for result in results),
+        passed=not not_run and all(result.passed for result in results),
+        not_run=not_run,
         lab=lab,
         seed=seed,
         held=sum(row.passed for row in rows),

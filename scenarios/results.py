@@ -129,14 +129,17 @@ def _count(step: Step) -> str:
     return f"{len(step.devices)} device{'s' if len(step.devices) != 1 else ''}"
 
 
-def document(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> dict[str, Any]:
-    """The result document of a run."""
+def document(
+    results: Sequence[ScenarioResult], *, lab: str, seed: int, not_run: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The result document of a run; ``not_run``: scenarios that it did not come to, or through."""
     return {
         "version": VERSION,
         "lab": lab,
         "seed": seed,
-        "passed": all(result.passed for result in results),
+        "passed": not not_run and all(result.passed for result in results),
         "scenarios": [_scenario(result) for result in results],
+        **({"not_run": list(not_run)} if not_run else {}),
     }
 
 
@@ -184,6 +187,9 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
     }
 
 
-def dump(results: Sequence[ScenarioResult], *, lab: str, seed: int) -> str:
+def dump(
+    results: Sequence[ScenarioResult], *, lab: str, seed: int, not_run: Sequence[str] = ()
+) -> str:
     """The document as text: stable order of keys, one line feed at the end."""
-    return json.dumps(document(results, lab=lab, seed=seed), indent=1, ensure_ascii=False) + "\n"
+    whole = document(results, lab=lab, seed=seed, not_run=not_run)
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,9 @@ import click
 from .. import report_text
 from ..clock import SPEED_MAX
 from ..durations import human
+from ..errors import LabError
 from ..how import How
+from ..interrupts import terminated_as_interrupted
 from ..model import DEFAULT_SEED
 from ..running import LABS, require, run_scenario
 from ..sections import MOST_DEVICES
@@ -20,8 +24,9 @@ from .group import EXIT_FAILED
 from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, save, selected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from ..model import Scenario
     from ..results import ScenarioResult
 
 
@@ -79,7 +84,9 @@ def run(
     how = How(speed=speed, tunnel=tunnel, keep=Path(keep_dir) if keep_dir else None)
     compiled = compile_all(files(paths), devices=devices, seed=seed, given=given_of(params))
     scenarios = selected(compiled, expression)
-    results = []
+    results: list[ScenarioResult] = []
+    used = DEFAULT_SEED if seed is None else seed
+    documents = _Documents(json_file, junit_file, report_dir, lab=lab, seed=used)
     if lab == "host":
         from ..hostlab.unprivileged import enter
 
@@ -87,23 +94,22 @@ def run(
         text = f"host lab at speed {speed:g}: windows of expectations are"
         if not quiet:
             click.echo(f"{text} {human(how.slack_ms)} wider", err=to_stderr)
-    for scenario in scenarios:
-        result = run_scenario(
-            scenario,
-            lab=lab,
-            seed=seed,
-            devices_option=devices,
-            how=how,
-        )
-        results.append(result)
-        if not quiet or not result.passed:
-            click.echo(report_text.headline(result), err=to_stderr)
-        if not result.passed:
-            for line in report_text.failure(result):
-                click.echo(line, err=to_stderr)
-            click.echo(err=to_stderr)
-    used = DEFAULT_SEED if seed is None else seed
-    _write(results, json_file, junit_file, report_dir, lab=lab, seed=used)
+    with terminated_as_interrupted(), documents.written(scenarios, results):
+        for scenario in scenarios:
+            result = run_scenario(
+                scenario,
+                lab=lab,
+                seed=seed,
+                devices_option=devices,
+                how=how,
+            )
+            results.append(result)
+            if not quiet or not result.passed:
+                click.echo(report_text.headline(result), err=to_stderr)
+            if not result.passed:
+                for line in report_text.failure(result):
+                    click.echo(line, err=to_stderr)
+                click.echo(err=to_stderr)
     failed = not all(result.passed for result in results)
     if failed or not quiet:
         for line in lines((result.scenario.name, result.clocks) for result in results):
@@ -113,29 +119,44 @@ def run(
         ctx.exit(EXIT_FAILED)
 
 
-def _write(
-    results: Sequence[ScenarioResult],
-    json_file: str | None,
-    junit_file: str | None,
-    report_dir: str | None,
-    *,
-    lab: str,
-    seed: int,
-) -> None:
-    """Write the documents asked for."""
-    if json_file is not None:
-        from ..results import dump
+@dataclass(frozen=True)
+class _Documents:
+    """Those that were asked for."""
 
-        text = dump(results, lab=lab, seed=seed)
-        if json_file == "-":
-            click.echo(text, nl=False)
-        else:
-            save(Path(json_file), text)
-    if junit_file is not None:
-        from ..junit import junit_text
+    json_file: str | None
+    junit_file: str | None
+    report_dir: str | None
+    lab: str = field(kw_only=True)
+    seed: int = field(kw_only=True)
 
-        save(Path(junit_file), junit_text(results))
-    if report_dir is not None:
-        from ..report_html import render
+    @contextmanager
+    def written(
+        self, scenarios: Sequence[Scenario], results: Sequence[ScenarioResult]
+    ) -> Iterator[None]:
+        """They are written in the end; of what there is, where a run ends before."""
+        try:
+            yield
+        except (LabError, KeyboardInterrupt):
+            if results:  # hours of them, perhaps
+                self._write(results, [scenario.name for scenario in scenarios[len(results) :]])
+            raise
+        self._write(results, ())
 
-        save(Path(report_dir) / "index.html", render(results, lab=lab, seed=seed))
+    def _write(self, results: Sequence[ScenarioResult], not_run: Sequence[str]) -> None:
+        if self.json_file is not None:
+            from ..results import dump
+
+            text = dump(results, lab=self.lab, seed=self.seed, not_run=not_run)
+            if self.json_file == "-":
+                click.echo(text, nl=False)
+            else:
+                save(Path(self.json_file), text)
+        if self.junit_file is not None:
+            from ..junit import junit_text
+
+            save(Path(self.junit_file), junit_text(results, not_run))
+        if self.report_dir is not None:
+            from ..report_html import render
+
+            page = render(results, lab=self.lab, seed=self.seed, not_run=not_run)
+            save(Path(self.report_dir) / "index.html", page)

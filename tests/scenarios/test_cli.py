@@ -8,15 +8,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
 from scenarios.cli.group import COMMANDS, fieldbeat
+from scenarios.errors import LabError
+from scenarios.running import run_scenario
+
+if TYPE_CHECKING:
+    from scenarios.model import Scenario
+    from scenarios.results import ScenarioResult
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
+SCHEMAS = ROOT / "scenarios" / "schemas"
 HOLDS = """\
 scenario: Quick look
 tags: [quick, power]
@@ -359,3 +368,30 @@ def test_an_interrupt_is_not_a_failed_expectation(
     monkeypatch.setattr("scenarios.virtual.run_virtual", interrupted)
     result = says("run", folder)
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(("ends", "status"), [(LabError("gone"), 3), (KeyboardInterrupt(), 130)])
+def test_what_was_run_before_the_run_ended_is_in_its_documents(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, ends: BaseException, status: int
+) -> None:
+    def second_ends(scenario: Scenario, **more: Any) -> ScenarioResult:
+        if scenario.name == "Slow look":
+            raise ends
+        return run_scenario(scenario, **more)
+
+    monkeypatch.setattr("scenarios.cli.run.run_scenario", second_ends)
+    papers = (folder / "result.json", folder / "result.xml", folder / "report")
+    result = says("run", folder, "--json", papers[0], "--junit", papers[1], "--report", papers[2])
+    assert result.exit_code == status
+    found = json.loads(papers[0].read_text())
+    jsonschema.validate(found, json.loads((SCHEMAS / "result.schema.json").read_text()))
+    names = [scenario["name"] for scenario in found["scenarios"]]
+    assert (found["passed"], names, found["not_run"]) == (False, ["Quick look"], ["Slow look"])
+    suites = ET.fromstring(papers[1].read_text()).findall("testsuite")
+    assert [(suite.get("name"), suite.get("errors")) for suite in suites] == [
+        ("Quick look", "0"),
+        ("Slow look", "1"),
+    ]
+    page = (papers[2] / "index.html").read_text()
+    assert "1 not run" in page
+    assert "ended before these were through: Slow look." in page
