@@ -25,7 +25,11 @@ def python() -> tuple[str, ...]:
     """This interpreter, for a program of ours: a file of somebody's in the working directory is no
     module of it, unless the working directory is where this program itself comes from."""
     here = Path(__file__).resolve().parents[2]
-    return (sys.executable,) if Path.cwd() == here else (sys.executable, "-P")
+    try:
+        ours = Path.cwd() == here
+    except OSError:  # it has been removed
+        ours = False
+    return (sys.executable,) if ours else (sys.executable, "-P")
 
 
 class Identity(NamedTuple):

@@ -242,3 +242,13 @@ def test_a_file_in_the_working_directory_is_no_module_of_our_programs(
     monkeypatch.chdir(tmp_path)
     words = [*python(), "-c", "import agent.daemon.workload"]
     assert subprocess.run(words, check=False).returncode == 0
+
+
+def test_a_working_directory_that_was_removed_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "-P" in python()
