@@ -121,7 +121,7 @@ def every_end_is_a_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(self: VpnServer, session: int) -> None:
         peer = self._peers.pop(session, None)
         if peer is not None and peer.let_in:
-            self._counts.pop(peer.uuid, None)
+            self._in.pop(peer.uuid, None)
             self._pending[peer.uuid] = None
 
     monkeypatch.setattr(VpnServer, "_gone", gone)
