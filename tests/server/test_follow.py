@@ -246,7 +246,7 @@ def test_a_publisher_that_fell_behind_while_the_broker_was_away_goes_on(
     start.stop()
     with running(tmp_path, replace(SETTINGS, mqtt=f"mqtt://127.0.0.1:{port}")) as stub:
         device = stub.fleet().device(UUID)
-        for subscriber in stub.server.history.subscribers:
+        for subscriber in list(stub.server.history.subscribers):
             subscriber.lost = True
         device.poll()
         start()
@@ -255,7 +255,7 @@ def test_a_publisher_that_fell_behind_while_the_broker_was_away_goes_on(
             asyncio.wait_for(_retained(port, topic + "api_heartbeat_state", 1), 3 * WAIT_S)
         )
         assert found[topic + "api_heartbeat_state"]["to"] == "online"
-        _until(lambda: not any(other.lost for other in stub.server.history.subscribers))
+        _until(lambda: not any(other.lost for other in list(stub.server.history.subscribers)))
         device.report({"provisioning_state": "Later"})
         _until(lambda: stub.server._publisher.published > 0)  # type: ignore[union-attr]
 

@@ -183,7 +183,7 @@ def test_a_vpn_server_in_trouble_is_left_and_found_again(tmp_path: Path, state: 
             assert _connected(stub, uuid)
         else:
             assert _connected(stub, uuid)
-            for session in service._sessions.values():
+            for session in list(service._sessions.values()):
                 stub.loop.call_soon_threadsafe(session.transport.abort)
             until(lambda: service.refused)
             until(lambda: not _connected(stub, uuid))
