@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from agent.daemon import cloudlink
-from agent.daemon.cloudlink import NO_OTHER_TIMEOUT, Cloudlink
+from agent.daemon.cloudlink import NO_OTHER_TIMEOUT
 from agent.tunnel.inprocess import InProcessDevice
 from agent.tunnel.plan import Plan, as_text
 from scenarios.clock import Clock
+from tests.tunnel.vpn_client import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,6 @@ def _tried_again(after_the_plan: Callable[[web.Request], None], words: str) -> N
     """A client comes back for a second try, whatever happened to its first."""
     clock = Clock.begin(SPEED)
 
-    async def call(*_: Any) -> tuple[int, Any]:
-        return 404, None
-
     async def play() -> None:
         tries: asyncio.Queue[None] = asyncio.Queue()
 
@@ -59,16 +57,7 @@ def _tried_again(after_the_plan: Callable[[web.Request], None], words: str) -> N
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with aiohttp.ClientSession(timeout=NO_OTHER_TIMEOUT) as session:
-            link = Cloudlink(
-                f"http://127.0.0.1:{runner.addresses[0][1]}",
-                session=session,
-                who=lambda: ("a" * 32, "key"),
-                end=lambda: InProcessDevice(clock_ms=clock.now_ms),
-                call=call,
-                changed=lambda _: None,
-                clock_ms=clock.now_ms,
-                speed=SPEED,
-            )
+            link = client(session, runner.addresses[0][1], clock.now_ms, SPEED)
             link.start()
             try:
                 async with asyncio.timeout(DEADLINE_S * SPEED):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from agent.daemon.cloudlink import NO_OTHER_TIMEOUT, Cloudlink
-from agent.tunnel.inprocess import InProcessDevice, InProcessServer
+from agent.daemon.cloudlink import NO_OTHER_TIMEOUT
+from agent.tunnel.inprocess import InProcessServer
 from cloud_stub.server.vpn import VpnService
 from cloud_stub.settings import VpnSettings
 from scenarios.clock import Clock
+from tests.tunnel.vpn_client import client
 
 from .blocked import Api
 
@@ -43,9 +44,6 @@ class Unsure(InProcessServer):
 def test_an_interface_that_gives_no_count_is_no_sign_of_life() -> None:
     clock = Clock.begin(SPEED)
 
-    async def call(*_: Any) -> tuple[int, Any]:
-        return 404, None
-
     async def told(api: Api, *, connected: bool) -> None:
         async with asyncio.timeout(DEADLINE_S * SPEED), api.heard:
             await api.heard.wait_for(lambda: api.after(0.0, connected=connected) is not None)
@@ -68,16 +66,7 @@ def test_an_interface_that_gives_no_count_is_no_sign_of_life() -> None:
         )
         await service.start("127.0.0.1", 0)
         async with aiohttp.ClientSession(timeout=NO_OTHER_TIMEOUT) as session:
-            link = Cloudlink(
-                f"http://127.0.0.1:{service.port}",
-                session=session,
-                who=lambda: ("a" * 32, "key"),
-                end=lambda: InProcessDevice(clock_ms=clock.now_ms),
-                call=call,
-                changed=lambda _: None,
-                clock_ms=clock.now_ms,
-                speed=SPEED,
-            )
+            link = client(session, service.port, clock.now_ms, SPEED)
             link.start()
             try:
                 await told(api, connected=True)
