@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -130,30 +131,40 @@ def test_a_firewall_really_meets_packets_and_is_noticed() -> None:
     assert not any(name.startswith(netns.own_prefix()) for name in _ours())
 
 
-def _under_way(folder: Path) -> subprocess.Popen[bytes]:
-    """A run whose namespaces are there."""
+@contextmanager
+def _under_way(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run whose namespaces are there; it has ended afterwards, whatever the test finds."""
     file = folder / "case.scenario.yaml"
     file.write_text(FIREWALL)
     command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end_s = time.monotonic() + 60
-    # the cloud's, the device's and its router's
-    while sum(f"-{run.pid}-" in name for name in _ours()) < 3:
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
-    return run
+    try:
+        end_s = time.monotonic() + 60
+        # the cloud's, the device's and its router's
+        while sum(f"-{run.pid}-" in name for name in _ours()) < 3:
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Of its command line: none of a program that has just ended, as `ip` and `nft` do."""
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
 
 
 def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) -> None:
     needs_host("wireguard-go")
-    killed = _under_way(tmp_path)
-    begun = psutil.Process(killed.pid).children()
-    preloaded = [child for child in begun if "scenarios.hostlab.preloaded" in child.cmdline()]
     kept = "fieldbeat-not-ours"
     subprocess.run(["ip", "netns", "add", kept], check=True)
     try:
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        with _under_way(tmp_path) as killed:
+            begun = psutil.Process(killed.pid).children()
+            preloaded = [one for one in begun if "scenarios.hostlab.preloaded" in _words(one)]
         assert len(netns.left_behind()) >= 3
         temporary = Path(tempfile.gettempdir())
         folder = next(p for p in temporary.glob("fieldbeat-*") if netns.is_left(p.name))
@@ -178,10 +189,10 @@ def test_a_run_that_is_asked_to_end_takes_everything_with_it(
     tmp_path: Path, signals: tuple[signal.Signals, ...]
 ) -> None:
     needs_host("wireguard-go")
-    asked = _under_way(tmp_path)
-    for number in signals:
-        asked.send_signal(number)
-    asked.wait(60)
+    with _under_way(tmp_path) as asked:
+        for number in signals:
+            asked.send_signal(number)
+        asked.wait(60)
     assert not any(f"-{asked.pid}-" in name for name in _ours())
     left = Path(tempfile.gettempdir()).glob(f"fieldbeat-{asked.pid}-*")
     assert list(left) == []
