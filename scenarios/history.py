@@ -89,11 +89,14 @@ class Mark(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A machine said something worth a line (``poll failed: timeout, next in 15 s``)."""
+    """Something worth a line: a machine said it (``poll failed: timeout, next in 15 s``), or the
+    lab saw it (``the site firewall met 37 packets of vpn``).
+    """
 
     at_ms: int
     device: str
     text: str
+    of_lab: bool = False
 
 
 class Unmet(NamedTuple):

@@ -34,6 +34,8 @@ LABEL = 18
 """Letters of a lane's name that there is room for."""
 MOST_DEVICES = 4
 """Devices drawn for a scenario."""
+MOST_NOTES = 20
+"""Of the lab, told of a scenario's drawn devices; the result document has them all."""
 LEFT, WIDTH, LANE, GAP = 132, 984, 24, 6
 """Pixels: the margin with the names, the time axis, a lane's height, the gap between lanes."""
 _TICKS_S = (
@@ -124,6 +126,20 @@ def _scenario(number: int, result: ScenarioResult) -> dict[str, Any]:
         "steps": _steps(result),
         "chart": _chart(result, drawn),
         "rows": [_row(result, row) for row in result.rows],
+        **_notes(result, drawn),
+    }
+
+
+def _notes(result: ScenarioResult, drawn: Sequence[str]) -> dict[str, Any]:
+    """What the lab itself saw of the devices that are drawn: packets met, answers to people."""
+    seen = [note for note in result.history.notes if note.of_lab and note.device in drawn]
+    alone = len(result.scenario.devices) == 1
+    return {
+        "notes": [
+            {"at": human(n.at_ms), "text": n.text if alone else f"{n.device}: {n.text}"}
+            for n in seen[:MOST_NOTES]
+        ],
+        "notes_left_out": max(len(seen) - MOST_NOTES, 0),
     }
 
 

@@ -173,6 +173,11 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
             }
             for row in result.rows
         ],
+        "notes": [
+            {"at": note.at_ms / 1_000, "device": note.device, "text": note.text}
+            for note in history.notes
+            if note.of_lab
+        ],
         "timeline": [
             {
                 "at": change.at_ms / 1_000,

@@ -189,7 +189,8 @@ class World:
     def clone(self, device: Device, original: Device) -> None:
         """The device's card is a copy of another one's: to the cloud they are one device."""
         if original.uuid is None:
-            self.cloudside.note(device.name, f"{original.name} has no uuid yet: nothing is copied")
+            text = f"{original.name} has no uuid yet: nothing is copied"
+            self.cloudside.note(device.name, text, of_lab=True)
             return
         before = self.cloudside.view(device.uuid) if device.uuid else {}
         device.board.insert(original.board.card())
@@ -212,7 +213,7 @@ class World:
         response = self.cloudside.tell(event)
         if response is not None and response.status >= 400:
             text = f"{type(event).__name__} answered {response.status} {response.body or ''}"
-            self.cloudside.note(device.name, text.strip())
+            self.cloudside.note(device.name, text.strip(), of_lab=True)
 
     def ask_device(
         self,

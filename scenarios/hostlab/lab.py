@@ -90,8 +90,8 @@ class HostWorld:
         return self.clock.now_ms() - self._began_ms
 
     def note(self, device: LabDevice, text: str) -> None:
-        """A line of the run's history."""
-        self.history.notes.append(Note(self.now_ms(), device.spec.name, text))
+        """What this lab saw, or was told, of a device."""
+        self.history.notes.append(Note(self.now_ms(), device.spec.name, text, of_lab=True))
 
     def flashed(self, device: LabDevice, cause: str, *, registered: bool = False) -> None:
         """The device's disk is about to be another one: so will be its uuid."""

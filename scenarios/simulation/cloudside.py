@@ -229,6 +229,6 @@ class CloudSide:
         """Every visible field of a device now."""
         return self.cloud.view(uuid, now_ms=self._agenda.now_ms)
 
-    def note(self, device: str, text: str) -> None:
-        """Record a line of a machine's log."""
-        self.history.notes.append(Note(self._agenda.now_ms, device, text))
+    def note(self, device: str, text: str, *, of_lab: bool = False) -> None:
+        """Record a line of a machine's log, or one about it."""
+        self.history.notes.append(Note(self._agenda.now_ms, device, text, of_lab))

@@ -26,7 +26,7 @@ from .links import Rule
 from .releases import image_name, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ..model import Step
     from ..virtual import World
@@ -343,7 +343,7 @@ def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.D
     def judge(response: Response | None) -> None:
         world.unanswered.pop((device.name, asked_ms, step.id), None)
         status, body = (None, None) if response is None else (response.status, response.body)
-        world.cloudside.note(device.name, action.told(status))
+        world.cloudside.note(device.name, action.told(status), of_lab=True)
         detail = action.unmet(status, body)
         if detail is not None:
             world.history.unmet.append(
@@ -357,7 +357,9 @@ def _through_cloudlink(world: World, device: Device, step: Step, action: verbs.D
 
 
 def _primitive(world: World, device: Device, action: Any) -> None:
-    note: Callable[[str], None] = lambda text: world.cloudside.note(device.name, text)  # noqa: E731
+    def note(text: str) -> None:
+        world.cloudside.note(device.name, text, of_lab=True)
+
     match action:
         case verbs.Heartbeat():
             status = world.as_device(device, "GET", f"/device/v3/{device.uuid}/state", None)

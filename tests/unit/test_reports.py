@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from scenarios import report_text
+from scenarios.history import Note
 from scenarios.junit import junit_text
 from scenarios.report_html import render
 from scenarios.results import ScenarioResult, document, dump
@@ -147,3 +148,22 @@ def test_the_page_stands_alone_and_escapes_what_people_wrote(made: ScenarioResul
 
 def test_the_page_is_the_same_for_the_same_run(made: ScenarioResult) -> None:
     assert render([made], lab="virtual", seed=1) == render([result()], lab="virtual", seed=1)
+
+
+def test_what_the_lab_saw_is_on_the_page_and_in_the_document(made: ScenarioResult) -> None:
+    made.history.notes.append(Note(780_000, "device-1", "the firewall met <37> packets", True))
+    text = render([made], lab="host", seed=1)
+    assert "What the lab saw" in text
+    assert "<time>13m 00s</time><span>the firewall met &lt;37&gt; packets</span>" in text
+    assert "a note &lt;of&gt;" not in text.partition("What the lab saw")[2].partition("<table>")[0]
+    (told,) = document([made], lab="host", seed=1)["scenarios"]
+    seen = {"at": 780.0, "device": "device-1", "text": "the firewall met <37> packets"}
+    assert told["notes"] == [seen]
+
+
+def test_a_page_tells_twenty_notes_and_how_many_there_are_more(made: ScenarioResult) -> None:
+    made.history.notes.extend(Note(n, "device-1", f"note {n}", True) for n in range(23))
+    text = render([made], lab="host", seed=1)
+    assert "note 19<" in text
+    assert "note 20<" not in text
+    assert "and 3 more lines in the result document" in text
