@@ -12,6 +12,7 @@ from agent.daemon.workload import STOP
 from cloud_stub.server.delta_api import SIZE_LABEL
 
 from ..errors import LabError
+from ..pulls import DEFAULT_START_MS
 from ..streams import digest
 from .disk import fetch
 
@@ -104,7 +105,7 @@ class Fleet:
             part = await cloud.post(
                 "image__is_part_of__release", image=image["id"], is_part_of__release=made["id"]
             )
-            labels = {**_ways(service, cloud.clock.speed), **service.labels}
+            labels = {**ways_of(service, cloud.clock.speed), **service.labels}
             if service.strategy != "download-then-kill":
                 labels.setdefault(STRATEGY_LABEL, service.strategy)
             if service.handover_timeout_ms is not None:
@@ -118,13 +119,12 @@ class Fleet:
         self.releases[release.commit], self.images[release.commit] = made["id"], images
 
 
-def _ways(service: ReleaseService, speed: float) -> dict[str, str]:
+def ways_of(service: ReleaseService, speed: float) -> dict[str, str]:
     """What a delta to it weighs, how long it takes to start and to stop, as labels of ours."""
-    labels = {}
+    # a process is there at once; a container takes as long as the model's
+    labels = {START_LABEL: f"{(service.start_time_ms or DEFAULT_START_MS) / 1_000:g}"}
     if service.delta_bytes is not None:
         labels[SIZE_LABEL] = str(service.delta_bytes)
-    if service.start_time_ms:
-        labels[START_LABEL] = f"{service.start_time_ms / 1_000:g}"
     if service.stop_time_ms:
         # its own seconds are real ones
         stop_s = service.stop_time_ms / 1_000 / speed

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.daemon.boxes import START_LABEL
 from scenarios.compile import compile_text
+from scenarios.hostlab.fleets import ways_of
+from scenarios.pulls import Times
+from scenarios.verbs.updates import ReleaseService
 from tests.histories import not_held
 from tests.hostlab.lab import Run, at_once, needs_host
 
@@ -294,3 +298,14 @@ def test_what_is_done_for_real_is_seen_by_the_cloud(runs: dict[str, Run], name: 
 @pytest.mark.parametrize("text", RUNS.values(), ids=RUNS)
 def test_the_model_says_the_same(text: str) -> None:
     assert not_held(compile_text(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "start_ms"),
+    [
+        pytest.param(ReleaseService(), Times().start_ms, id="as in the model"),
+        pytest.param(ReleaseService(start_time="40s"), 40_000, id="as the scenario says"),  # type: ignore[call-arg]  # as in a file
+    ],
+)
+def test_a_container_takes_its_time_to_start(service: ReleaseService, start_ms: int) -> None:
+    assert float(ways_of(service, 1.0)[START_LABEL]) * 1_000 == start_ms
