@@ -15,7 +15,7 @@ from ..model import DEFAULT_SEED
 from ..running import require
 from ..workers import Workers
 from .group import EXIT_FAILED, EXIT_LAB
-from .inputs import TUNNEL, compile_all, files, save, selected
+from .inputs import TUNNEL, can_be_saved, compile_all, files, save, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,6 +74,8 @@ def diff(
     status came in one lab and not in the other, or too far apart; 3: a lab failed.
     """
     require("host")
+    if json_file is not None:
+        can_be_saved(Path(json_file))
     scenarios = selected(compile_all(files(paths), devices=None), expression)
     from ..hostlab.both import Both
     from ..hostlab.netns import needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,23 @@ def save(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None
+
+
+def can_be_saved(path: Path) -> None:
+    """Notice before hours of work that ``save`` would fail after them; raises ``InputError``."""
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    except OSError as error:
+        raise InputError(f"cannot be written: {(error.strerror or '').lower()}", path) from None
+    if path.is_dir():
+        reason = "is a directory"
+    elif there != path and not there.is_dir():
+        reason = f"{there} is not a directory"
+    elif not os.access(there, os.W_OK):
+        reason = f"no permission to write {'it' if there == path else f'in {there}'}"
+    else:
+        return
+    raise InputError(f"cannot be written: {reason}", path)
 
 
 def near(path: Path) -> Path:

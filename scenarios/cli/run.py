@@ -21,7 +21,7 @@ from ..running import LABS, require, run_scenario
 from ..sections import MOST_DEVICES
 from ..whose_time import lines
 from .group import EXIT_FAILED
-from .inputs import PARAMS, TUNNEL, compile_all, files, given_of, save, selected
+from .inputs import PARAMS, TUNNEL, can_be_saved, compile_all, files, given_of, save, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +87,8 @@ def run(
     results: list[ScenarioResult] = []
     used = DEFAULT_SEED if seed is None else seed
     documents = _Documents(json_file, junit_file, report_dir, lab=lab, seed=used)
+    for place in documents.places():
+        can_be_saved(place)
     if lab == "host":
         from ..hostlab.unprivileged import enter
 
@@ -128,6 +130,14 @@ class _Documents:
     report_dir: str | None
     lab: str = field(kw_only=True)
     seed: int = field(kw_only=True)
+
+    def places(self) -> Iterator[Path]:
+        """The files that will be written."""
+        for file in (self.json_file, self.junit_file):
+            if file is not None and file != "-":
+                yield Path(file)
+        if self.report_dir is not None:
+            yield Path(self.report_dir) / "index.html"
 
     @contextmanager
     def written(

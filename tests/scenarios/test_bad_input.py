@@ -107,13 +107,36 @@ def test_the_mistakes_of_all_files_are_told_at_once_and_nothing_runs() -> None:
     assert result.stdout == ""
 
 
-def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "place", "reason"),
+    [
+        ("--json", "good.scenario.yaml/below/a.json", "good.scenario.yaml is not a directory"),
+        ("--junit", ".", "is a directory"),
+        ("--report", "good.scenario.yaml", "good.scenario.yaml is not a directory"),
+        ("--json", "a" * 300, "file name too long"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_runs(
+    tmp_path: Path, option: str, place: str, reason: str
+) -> None:
     path = tmp_path / "good.scenario.yaml"
     path.write_text(GOOD)
-    blocked = path / "below" / "a.json"
-    result = fieldbeat_says("run", path, "--json", blocked)
-    assert result.exit_code == 2
-    assert "cannot be written" in result.stderr
+    result = fieldbeat_says("run", path, option, tmp_path / place)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (message,) = messages(result)
+    assert "cannot be written: " in message
+    assert message.endswith(reason)
+
+
+def test_an_output_that_nobody_may_write_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "good.scenario.yaml"
+    path.write_text(GOOD)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may do everything
+    result = fieldbeat_says("run", path, "--json", tmp_path / "new" / "a.json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"no permission to write in {tmp_path}" in result.stderr
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
