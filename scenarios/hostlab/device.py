@@ -329,7 +329,7 @@ class LabDevice:
 
     async def _end(self, part: str, *, kill: bool = False) -> None:
         program = self._programs.pop(part)
-        program.send(signal.SIGKILL if kill else signal.SIGTERM)
+        program.send(signal.SIGKILL if kill or program.hangs else signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_S):
                 await program.wait()

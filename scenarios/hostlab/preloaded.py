@@ -51,6 +51,8 @@ class Program:
         """``handle``: a pidfd."""
         self._handle = handle
         self._over = asyncio.Event()
+        self.hangs = False
+        """It was stopped in its tracks, and heeds no other signal."""
         asyncio.get_running_loop().add_reader(handle, self._ended)
 
     def _ended(self) -> None:
@@ -66,6 +68,7 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         """A signal, if it is still there."""
         if not self.ended:
+            self.hangs = number == signal.SIGSTOP
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, number)
 

@@ -267,7 +267,24 @@ expect:
   - measure: total(requests) == 0
     after: cut + 5s
 """
+HUNG = """
+scenario: A supervisor that hangs when its board reboots
+cloud: {poll_interval: 1m}
+timeline:
+  - {at: 0s, do: power_on}
+  - {at: 5m, do: supervisor, state: hang, id: hung}
+  - {at: 10m, do: reboot, id: rebooted}
+  - {at: 15m, do: end}
+expect:
+  - eventually: {api_heartbeat_state: [timeout, offline]}
+    after: hung
+    within: 4m
+  - eventually: {overall_status: operational}
+    after: rebooted
+    within: 4m
+"""
 RUNS = {
+    "hung": HUNG,
     "services": SERVICES,
     "clock": CLOCK,
     "boot": BOOT,
