@@ -25,7 +25,7 @@ from agent.tunnel.plan import PATH, PREFIX, Plan, PlanError, key_of
 from .. import vpn_events as core
 from ..vpn_server import VpnServer
 from .vpn_calls import Calls, by_tcp
-from .vpn_sessions import Addresses, Session
+from .vpn_sessions import Addresses, Session, Waiting
 from .vpn_words import first, text_of, until_closed, words_of
 
 if TYPE_CHECKING:
@@ -38,11 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fieldbeat.vpn")
 HELLO_S = 60.0
 """OpenVPN's ``hand-window``: a client is let in or gone by then."""
-WAITING_MAX = 1_000
-"""Clients that have a tunnel and have not shown a key."""
-LOOK_S = 1.0
-MESSAGE_MAX = 4_096
-GOING_AWAY = 1001
+LOOK_S, MESSAGE_MAX = 1.0, 4_096
+GOING_AWAY, TRY_LATER = 1001, 1013
 CREATED = 201
 TELL_S = 3.0
 """For the last words of a service to the API."""
@@ -85,6 +82,7 @@ class VpnService:
         self._addresses = Addresses(ipaddress.IPv4Network(f"10.{64 + number}.0.0/{PREFIX}"))
         self._inner = self._addresses.ours
         self._sessions: dict[int, Session] = {}
+        self._waiting = Waiting()
         self._by_address: dict[str, Session] = {}
         self._by_uuid: dict[str, Session] = {}
         """The newest that was let in."""
@@ -248,15 +246,16 @@ class VpnService:
         await self._awake.wait()
         ws = web.WebSocketResponse(max_msg_size=MESSAGE_MAX)
         await ws.prepare(request)
-        full = sum(not session.up for session in self._sessions.values()) >= WAITING_MAX
-        address = None if full else self._addresses.lease()
+        address = self._addresses.lease()
         if address is None:
-            await ws.close(code=1013, message=b"too many wait" if full else b"no address is left")
+            await ws.close(code=TRY_LATER, message=b"no address is left")
             return ws
         self._numbers += 1
         session = Session(self._numbers, ws, address, waited_for=self._calls.waited_for)
         session.transport = request.transport
         self._sessions[session.number] = session
+        if (longest := self._waiting.came(session)) is not None:
+            self._spawn(longest.ws.close(code=TRY_LATER, message=b"too many wait"))
         self._by_address[session.address] = session
         try:
             async with asyncio.timeout(HELLO_S):
@@ -301,6 +300,7 @@ class VpnService:
         assert session.words is not None
         async with asyncio.timeout(HELLO_S):
             words = await session.words
+        self._waiting.gone(session)
         key, number = text_of(words, "key"), session.number
         session.rest = asyncio.create_task(until_closed(session.ws))
         if self.refusing:
@@ -325,6 +325,7 @@ class VpnService:
 
     async def _forget(self, session: Session) -> None:
         del self._sessions[session.number]
+        self._waiting.gone(session)
         del self._by_address[session.address]
         if self._by_uuid.get(session.uuid) is session:
             del self._by_uuid[session.uuid]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REST = 1_000
 """So many others are given back before an address is given again: words to its last owner go by."""
 
+WAITING_MAX = 1_000
+"""Clients that have a tunnel and have not shown a key."""
+
 
 class Session:
     """A client."""
@@ -56,6 +59,26 @@ class Session:
         for reading in (self.words, self.rest):
             if reading is not None and not reading.cancel() and not reading.cancelled():
                 reading.exception()
+
+
+class Waiting:
+    """Clients that have shown no key yet. At a site that lets no UDP out they never do, and they
+    must not keep others out.
+    """
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, Session] = {}
+
+    def came(self, session: Session) -> Session | None:
+        """One more; where there are too many, the one that waits longest has to go."""
+        self._by_number[session.number] = session
+        if len(self._by_number) <= WAITING_MAX:
+            return None
+        return self._by_number.pop(next(iter(self._by_number)))
+
+    def gone(self, session: Session) -> None:
+        """It waits no more."""
+        self._by_number.pop(session.number, None)
 
 
 class Addresses:

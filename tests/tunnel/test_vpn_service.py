@@ -14,7 +14,7 @@ from aiohttp import web
 from agent.tunnel import channel
 from agent.tunnel.inprocess import InProcessDevice, InProcessServer
 from agent.tunnel.plan import as_text, read_plan
-from cloud_stub.server import vpn
+from cloud_stub.server import vpn, vpn_sessions
 from cloud_stub.server.vpn import VpnService
 from cloud_stub.settings import VpnSettings
 from scenarios.clock import Clock
@@ -233,6 +233,31 @@ def test_what_a_client_sends_unasked_takes_no_room() -> None:
                 part = channel.write(channel.Message(kind, number, "x" * 200_000))[0]
                 site.service._heard(session.address, part)
         assert not session.reader._open
+
+    _play(scene)
+
+
+def test_clients_that_wait_for_ever_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site that lets no UDP out: its devices get a tunnel each, and nothing through it."""
+    monkeypatch.setattr(vpn_sessions, "WAITING_MAX", 3)
+    monkeypatch.setattr(vpn, "HELLO_S", 36_000.0)
+
+    async def scene(site: Site) -> None:
+        crowd = []
+        for number in range(3):
+            ws = await site.socket()
+            await ws.send_json(
+                {"uuid": f"{number:032x}", "public_key": as_text(bytes([number + 1] * 32))}
+            )
+            await ws.receive_json()  # what its tunnel is
+            crowd.append(ws)
+        others = [await site.client(f"{number:032x}") for number in (10, 11)]
+        assert [await ws.receive_json() for ws in others] == 2 * [{"accepted": True}]
+        gone = await crowd[0].receive()
+        assert (gone.type, gone.data) == (aiohttp.WSMsgType.CLOSE, 1013)
+        # who has shown a key waits no more: nobody else had to go
+        waiting = {session.public for session in site.service._sessions.values()}
+        assert {bytes([2] * 32), bytes([3] * 32)} <= waiting
 
     _play(scene)
 
