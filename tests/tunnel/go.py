@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
 import time
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from agent.tunnel.ip import _sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,12 +46,3 @@ def wireguard_go(name: str, address: str) -> Iterator[Path]:
         started.kill()
         started.wait()
         (SOCKETS / f"{name}.sock").unlink(missing_ok=True)
-
-
-def echo(source: str, to: str, number: int = 1) -> bytes:
-    """An ICMP echo request."""
-    message = struct.pack("!BBHHH", 8, 0, 0, 7, number) + b"fieldbeat" * 3
-    message = message[:2] + struct.pack("!H", _sum(message)) + message[4:]
-    ends = [bytes(map(int, host.split("."))) for host in (source, to)]
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0, *ends)
-    return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + message

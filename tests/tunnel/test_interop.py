@@ -14,7 +14,8 @@ from agent.tunnel import ip, uapi
 from agent.tunnel.load import Load
 from agent.tunnel.noise import Identity
 from agent.tunnel.udp import UdpEndpoint, bound, wall_ms
-from tests.tunnel.go import echo, needs_wireguard_go, wireguard_go
+from tests.tunnel.go import needs_wireguard_go, wireguard_go
+from tests.tunnel.wire import echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.tunnel.effects import Deliver, Send
 from agent.tunnel.endpoint import Endpoint
+from agent.tunnel.ip import _sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,3 +97,12 @@ def pair(
     there = device.add_peer(server.identity.public, address=SERVER, keepalive_ms=keepalive_ms)
     here = server.add_peer(device.identity.public, allowed=["10.0.0.2"])
     return device, there, server, here
+
+
+def echo(source: str, to: str, number: int = 1) -> bytes:
+    """An ICMP echo request."""
+    message = struct.pack("!BBHHH", 8, 0, 0, 7, number) + b"fieldbeat" * 3
+    message = message[:2] + struct.pack("!H", _sum(message)) + message[4:]
+    ends = [bytes(map(int, host.split("."))) for host in (source, to)]
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0, *ends)
+    return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + message
