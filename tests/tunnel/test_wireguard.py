@@ -115,6 +115,20 @@ def test_data_is_answered_with_a_keepalive_after_10_s() -> None:
     assert [kind for _, kind in wire.kinds(SERVER)] == [RESPONSE, TRANSPORT]
 
 
+def test_one_keepalive_answers_all_data_that_came_before_it() -> None:
+    """Measured of wireguard-go: it notes that another is due, and the first one undoes the note."""
+    wire = Wire()
+    device, there, _, _ = pair(wire)
+    wire.do(DEVICE, device.connect(there, now_ms=wire.now_ms))
+    wire.sent.clear()
+    began_ms = wire.now_ms
+    for _ in range(3):
+        wire.do(DEVICE, device.send(there, PACKET, now_ms=wire.now_ms))
+        wire.wait(3_000)
+    wire.wait(60_000)
+    assert [at - began_ms for at, _ in wire.kinds(SERVER)] == [10_000]
+
+
 def test_a_device_that_moves_is_followed() -> None:
     wire = Wire()
     device, there, _, here = pair(wire)
