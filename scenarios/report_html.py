@@ -12,7 +12,7 @@ from .durations import human
 from .evidence import lane
 from .fields import kind_of
 from .mistakes import shown
-from .report_text import row_story
+from .report_text import row_story, took
 from .series import Index
 from .step_text import told
 
@@ -93,7 +93,7 @@ def render(
         total=len(rows),
         failed=sum(not result.passed for result in results),
         simulated=human(sum(result.history.end_ms for result in results)),
-        wall=f"{sum(result.wall_seconds for result in results):.2f} s",
+        wall=took(sum(result.wall_seconds for result in results)),
         heartbeats=f"{sum(result.history.heartbeats for result in results):,}",
         scenarios=[_scenario(number, result) for number, result in enumerate(results, start=1)],
     )
@@ -115,7 +115,7 @@ def _scenario(number: int, result: ScenarioResult) -> dict[str, Any]:
         "held": sum(row.passed for row in result.rows),
         "total": len(result.rows),
         "length": human(history.end_ms),
-        "wall": f"{result.wall_seconds * 1_000:.0f} ms",
+        "wall": took(result.wall_seconds),
         "devices": len(scenario.devices),
         "clocks": [
             f"{clocks.text} ({', '.join(clocks.devices) or 'every device'})"

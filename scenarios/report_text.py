@@ -25,6 +25,13 @@ _WORDS = {Outcome.PASS: "ok", Outcome.FAIL: "FAILED", Outcome.UNKNOWN: "UNKNOWN"
 _WANTED = {"any": "on any device", "none": "on no device"}
 
 
+def took(seconds: float) -> str:
+    """Real time, in a unit that can be read: ``74 ms``, ``2.36 s``, ``3m 11.6s``."""
+    if seconds >= 60:
+        return human(round(seconds * 10) * 100)
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1_000:.0f} ms"
+
+
 def headline(result: ScenarioResult) -> str:
     """One line for a scenario."""
     held = sum(row.passed for row in result.rows)
@@ -32,7 +39,7 @@ def headline(result: ScenarioResult) -> str:
     many = f", {len(result.scenario.devices)} devices" if len(result.scenario.devices) > 1 else ""
     return (
         f"{word}  {result.scenario.name}: {held} of {len(result.rows)} expectations held"
-        f" ({human(result.history.end_ms)} in {result.wall_seconds * 1000:.0f} ms{many})"
+        f" ({human(result.history.end_ms)} in {took(result.wall_seconds)}{many})"
     )
 
 
@@ -207,6 +214,6 @@ def summary(results: Sequence[ScenarioResult], seed: int) -> str:
             f" (seed {seed})"
         )
     simulated = human(sum(result.history.end_ms for result in results))
-    wall = sum(result.wall_seconds for result in results)
+    wall = took(sum(result.wall_seconds for result in results))
     held = f"all {len(rows)} expectations held"
-    return f"{many}: {held} ({simulated} simulated in {wall:.2f} s)"
+    return f"{many}: {held} ({simulated} simulated in {wall})"

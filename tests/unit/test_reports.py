@@ -167,3 +167,11 @@ def test_a_page_tells_twenty_notes_and_how_many_there_are_more(made: ScenarioRes
     assert "note 19<" in text
     assert "note 20<" not in text
     assert "and 3 more lines in the result document" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.0744, "74 ms"), (2.36, "2.36 s"), (59.0, "59.00 s"), (191.6, "3m 11.6s")],
+)
+def test_real_time_is_told_in_a_unit_that_can_be_read(seconds: float, words: str) -> None:
+    assert report_text.took(seconds) == words
