@@ -83,6 +83,8 @@ class Registry(NamedTuple):
     delta: DeltaState = "ok"
     """The delta server: ``processing``: not yet made (504); ``none``: 404 for any; ``broken``:
     none can be applied."""
+    layer_ms: int = 0
+    """What each layer takes besides its bytes."""
 
 
 def _failed(image: str, why: str) -> PullFailed:
@@ -223,11 +225,17 @@ class Pulls:
         rate, elapsed_ms = self._registry.bytes_per_second, now_ms - self._moved_ms
         self._moved_ms = now_ms
         if rate and self._active and self._registry.error is None:
-            share = rate * elapsed_ms // (1_000 * len(self._active))
             for pull in self._active.values():
                 before = pull.done
-                pull.done = min(pull.size, before + share)
+                pull.done = min(pull.size, before + elapsed_ms * pull.size // self._takes_ms(pull))
                 self._flowed += pull.done - before
+
+    def _takes_ms(self, pull: _Pull) -> int:
+        """A whole pull, from its first byte on."""
+        rate = self._registry.bytes_per_second
+        assert rate
+        layers_ms = LAYERS * self._registry.layer_ms
+        return layers_ms - (-1_000 * len(self._active) * pull.size // rate) or 1
 
     def take_flowed(self) -> int:
         """Bytes that arrived since the last call."""
@@ -241,9 +249,11 @@ class Pulls:
         rate = self._registry.bytes_per_second
         if self._active and rate and self._registry.error is None:
             times.append(self._tick_ms)
-            share = len(self._active) * 1_000
-            left = min(pull.size - pull.done for pull in self._active.values())
-            times.append(self._moved_ms - (-left * share // rate))
+            left_ms = min(
+                -((pull.done - pull.size) * self._takes_ms(pull) // pull.size)
+                for pull in self._active.values()
+            )
+            times.append(self._moved_ms + left_ms)
         return min(times) if times else None
 
     def advance(self, now_ms: int) -> list[Event]:

@@ -9,7 +9,7 @@ from agent.host_os import ProgressScript, ProgressStep, progress_request
 
 from ..pulls import DeltaState, Registry
 from ..verbs import Fault
-from .links import Fate, Link
+from .links import PULL_ROUND_TRIPS, Fate, Link
 
 if TYPE_CHECKING:
     from ..cards import DiskState
@@ -70,7 +70,9 @@ class Conditions:
             error = "refused" if state == "down" else f"HTTP {fault.status}"
         if error is None and not device.trusts_certificates:
             error = "certificate is not valid"
-        registry = Registry(rate, error, fault.latency_ms, self.delta)
+        latency_ms = fault.latency_ms + PULL_ROUND_TRIPS * link.round_trip_ms
+        layer_ms = 0 if rate is None else link.layer_ms(rate)
+        registry = Registry(rate, error, latency_ms, self.delta, layer_ms)
         registry = self._registries.setdefault(registry, registry)
         device.board.set_registry(registry, now_ms=self.world.agenda.now_ms)
         self.world.machines.arm_board(device)

@@ -28,6 +28,9 @@ RETRANSMIT_MIN_MS = 200
 """Linux' least retransmission time-out of an open TCP connection; doubles."""
 SEGMENT_BYTES = 1_448
 """What a full-size packet of Ethernet carries of a TCP connection with timestamps."""
+INITIAL_WINDOW = 10 * SEGMENT_BYTES
+PULL_ROUND_TRIPS = 5
+"""The connection, the registry's challenge, the token, manifest and configuration."""
 DNS_TIMEOUT_MS = 10_000
 """A resolver's two tries of 5 s."""
 
@@ -161,6 +164,21 @@ class Link:
         doublings = 1 + sum(2 ** (n - 1) * again**n for n in range(1, 7))
         waited_s = time_outs * self.retransmission_ms / 1_000 * doublings / (1 - again)
         return max(1, int(SEGMENT_BYTES / (trip_s / window + waited_s)))
+
+    def layer_ms(self, bytes_per_second: int) -> int:
+        """What each layer of an image takes besides its bytes at this rate.
+
+        A round trip for its request, and those in which TCP's window grows from ten segments (RFC
+        6928), twice as large each time, to what the rate takes: after the silence of a request it
+        begins anew (RFC 5681, 4.1).
+        """
+        trip_ms, window = self.round_trip_ms, INITIAL_WINDOW
+        wanted = bytes_per_second * trip_ms // 1_000
+        waited_ms = trip_ms
+        while window < wanted:
+            waited_ms += trip_ms - trip_ms * window // wanted
+            window *= 2
+        return waited_ms
 
     @property
     def lost_either_way(self) -> float:

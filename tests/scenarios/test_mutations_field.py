@@ -132,8 +132,8 @@ def no_quirks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def registry_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def registry(rate: Any, error: Any, _latency_ms: int, delta: Any) -> Registry:
-        return Registry(rate, error, 0, delta)
+    def registry(*given: Any) -> Registry:
+        return Registry(*given)._replace(latency_ms=0)
 
     monkeypatch.setattr("scenarios.simulation.conditions.Registry", registry)
 

@@ -117,6 +117,16 @@ def test_finished_layers_survive_an_interruption_and_the_unfinished_one_does_not
     assert driven.of(PullFinished)[0][0] == 100_000 + 4_000, "6 of 10 MB were whole layers"
 
 
+def test_each_layer_takes_its_time_besides_its_bytes() -> None:
+    driven = Driven(FAST._replace(layer_ms=500))
+    driven.do(pull())
+    driven.run_until(60_000)
+    # 10 MB at 1 MB/s, in five layers
+    assert [at for at, _ in driven.of(PullFinished)] == [10_000 + 5 * 500]
+    told = [(at, event.percent) for at, event in driven.of(PullProgressed)]
+    assert told[:3] == [(1_000, 8), (2_000, 16), (3_000, 24)]
+
+
 def test_a_stalled_pull_fails_after_thirty_seconds_unless_bytes_flow_again() -> None:
     driven = Driven()
     driven.do(pull())

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scenarios.simulation.links import Link
+from scenarios.simulation.links import INITIAL_WINDOW, Link
 from scenarios.streams import Stream
 
 LTE = Link(latency_ms=0, extra_latency_ms=150, jitter_ms=350, loss=0.2)
@@ -69,3 +69,12 @@ def test_a_lost_packet_is_sent_again_after_twice_the_time() -> None:
 
 def test_a_link_without_loss_and_jitter_takes_its_latency() -> None:
     assert Link(latency_ms=20, extra_latency_ms=5).trip_ms(Stream(1)) == 25
+
+
+def test_a_layer_costs_its_request_and_the_growth_of_tcps_window() -> None:
+    # the first window takes all that this rate has in a round trip of 200 ms: its request alone
+    assert Link(latency_ms=100).layer_ms(INITIAL_WINDOW * 5) == 200
+    # twice as much in a round trip: half of one is lost
+    assert Link(latency_ms=100).layer_ms(INITIAL_WINDOW * 10) == 200 + 100
+    # four times: three quarters of one, then half of one
+    assert Link(latency_ms=100).layer_ms(INITIAL_WINDOW * 20) == 200 + 250
