@@ -43,7 +43,13 @@ def test_lines_of_services_and_of_the_supervisor_arrive(tmp_path: Path, stub: St
             return {line["message"]: line for line in stub.ask("GET", path).json}
 
         until(lambda: found.config.exists() and "deviceId" in found.config.read_text())
-        told = until(lambda: "later" in lines() and lines())
+
+        def whole() -> dict[str, dict[str, Any]]:
+            told = lines()
+            starts = any(name.startswith("Started service") for name in told)
+            return told if starts and "later" in told else {}
+
+        told = until(whole)
     service = told["to out"]["serviceId"]
     assert isinstance(service, int)
     assert told["to err"]["serviceId"] == service

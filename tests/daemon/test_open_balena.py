@@ -138,8 +138,14 @@ def test_the_agent_needs_nothing_but_the_recorded_api(
         }
         config.write_text(json.dumps(values))
         with agent(config, "--behaviour", behaviour, "--speed", "20") as found:
-            until(lambda: api.reported.get("apps", {}).get(APP, {}).get("release_uuid") == COMMIT)
-            assert api.reported["apps"][APP]["releases"][COMMIT]["update_status"] == "done"
+
+            def done() -> bool:
+                app = api.reported.get("apps", {}).get(APP, {})
+                release = app.get("releases", {}).get(COMMIT, {})
+                told = app.get("release_uuid"), release.get("update_status")
+                return told == (COMMIT, "done")
+
+            until(done)
             before = len(odd.asked)
             until(lambda: len(odd.asked) > before)  # a poll: it goes on
             until(lambda: vpn.asked)

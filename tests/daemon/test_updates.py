@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,10 +47,17 @@ def _release(fleet: Fleet, commit: str, labels: dict[str, str], size: int = 100_
     assert stub.ask("PATCH", f"/v7/release({number})", {"status": "success"}).status == 200
 
 
+def _stored(found: Agent) -> list[dict[str, Any]]:
+    """What the engine keeps of each container; one may be removed while they are read."""
+    values = []
+    for path in sorted((found.config.parent / "fieldbeat" / "containers").glob("*.json")):
+        with contextlib.suppress(FileNotFoundError):
+            values.append(json.loads(path.read_text()))
+    return values
+
+
 def _containers(found: Agent) -> dict[str, Any]:
-    folder = found.config.parent / "fieldbeat" / "containers"
-    values = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    return {value["container"]["commit"]: value for value in values}
+    return {value["container"]["commit"]: value for value in _stored(found)}
 
 
 def _runs(found: Agent, commit: str) -> int:
@@ -72,6 +80,11 @@ def _command(pid: int) -> str:
 
 def _lock_folder(found: Agent, fleet: Fleet) -> Path:
     return found.config.parent / "fieldbeat" / "run" / "services" / str(fleet.id) / "main"
+
+
+def _unlocked(folder: Path) -> bool:
+    """The supervisor's own locks are gone."""
+    return not list(folder.iterdir())
 
 
 def _lived(pid: int) -> bool:
@@ -140,7 +153,7 @@ def test_a_changed_variable_reaches_a_new_process_of_the_same_image(
     with agent(config_file(tmp_path, stub, fleet)) as found:
         old = until(lambda: _runs(found, OLD))
         locks = _lock_folder(found, fleet)
-        until(lambda: found.state["current_commits"])
+        until(lambda: found.state["current_commits"] and _unlocked(locks))
         (locks / "updates.lock").touch()
         _variable(fleet, "COLOUR", "green")
         _update(found)
@@ -164,9 +177,7 @@ def test_both_ends_of_a_hand_over_to_the_same_release_outlive_a_killed_agent(
     config = config_file(tmp_path, stub, fleet)
 
     def pids(found: Agent) -> list[int]:
-        folder = found.config.parent / "fieldbeat" / "containers"
-        boxes = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-        return [box["process"][0] for box in boxes if box["process"]]
+        return [box["process"][0] for box in _stored(found) if box["process"]]
 
     with agent(config) as found:
         old = until(lambda: _runs(found, NEW))
@@ -224,7 +235,7 @@ def test_a_held_lock_refuses_and_its_end_lets_the_update_through(
         old = until(lambda: _runs(found, OLD))
         secret = found.state["api_secret"]
         lock = _lock_folder(found, fleet) / name
-        until(lambda: not list(lock.parent.iterdir()))  # the supervisor's own are gone
+        until(lambda: _unlocked(lock.parent))
         lock.touch()
         status, body = found.ask("POST", "/v1/restart", {"appId": fleet.id}, secret)
         assert status == 423
@@ -249,7 +260,7 @@ def test_force_removes_a_lock_whatever_made_it(stub: Stub, tmp_path: Path, take:
         until(lambda: _runs(found, OLD))
         secret = found.state["api_secret"]
         lock = _lock_folder(found, fleet) / "updates.lock"
-        until(lambda: not list(lock.parent.iterdir()))
+        until(lambda: _unlocked(lock.parent))
         take(lock)
         restart = {"appId": fleet.id}
         assert found.ask("POST", "/v1/restart", restart, secret)[0] == 423
@@ -304,12 +315,22 @@ def test_a_download_that_was_cut_goes_on_where_it_was(stub: Stub, tmp_path: Path
     config = config_file(tmp_path, stub, fleet)
     blobs = tmp_path / "fieldbeat" / "images" / "blobs"
     with agent(config) as found:
-        until(lambda: any(part.stat().st_size > 5_000_000 for part in blobs.glob("*.part")))
+
+        def within_a_layer() -> bool:
+            # it stands still while it is looked at, and is killed there if that is the place
+            found.process.send_signal(signal.SIGSTOP)
+            os.waitpid(found.process.pid, os.WUNTRACED)
+            if any(part.stat().st_size > 5_000_000 for part in blobs.glob("*.part")):
+                return True
+            found.process.send_signal(signal.SIGCONT)
+            return False
+
+        until(within_a_layer)
         found.process.kill()
         found.process.wait()
     (part,) = blobs.glob("*.part")
     reached = part.stat().st_size
-    assert 0 < reached < 200_000_000 // LAYERS
+    assert 5_000_000 < reached < 200_000_000 // LAYERS
     with agent(config) as found:
         until(lambda: _runs(found, NEW))
         whole = blobs / part.stem
