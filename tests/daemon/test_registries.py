@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import shutil
-import socket
 import subprocess
 import tarfile
 import urllib.request
@@ -18,7 +17,8 @@ import aiohttp
 import pytest
 
 from agent.daemon.registry import Images, PullError, parse_image
-from tests.daemon.running import until
+from tests.daemon.running import DEADLINE_S, until
+from tests.ports import free_port
 from tests.stub_cloud import running
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "registry.yml"
     config.write_text(
         f"version: 0.1\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
@@ -47,7 +46,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(DEADLINE_S)
 
 
 def _answers(port: int) -> bool:
