@@ -20,6 +20,7 @@ _THERMAL = "class/thermal/thermal_zone0/temp"
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 _HWMON = "class/hwmon"
 _SERIAL = re.compile(r"^Serial\s*:\s*([0-9a-fA-F]+)", re.MULTILINE)
+VCGENCMD_S = 2.0
 _UNDERVOLTED = 0x1 | 0x10000
 """Bits of the firmware: under voltage now, or since the boot."""
 
@@ -97,7 +98,7 @@ def _undervolted(sys: Path) -> bool:
                 [program, "get_throttled"],
                 capture_output=True,
                 text=True,
-                timeout=2,
+                timeout=VCGENCMD_S,
                 check=False,
             )
             return bool(int(said.stdout.partition("=")[2] or "0", 16) & _UNDERVOLTED)

@@ -65,7 +65,7 @@ class Agent:
         url = f"http://127.0.0.1:{self.port}{path}"
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
                 return answer.status, _read(answer.read())
         except urllib.error.HTTPError as answer:
             with answer:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTLE_S = 0.002
 """Real time without a byte before the clock jumps: what was written to loopback has arrived."""
-STUCK_S = 60.0
+STUCK_S = 180.0
 """Real time after which something that is waited for will not come any more."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.odd_cloud import UUID, odd_cloud, target
-from tests.daemon.running import command, until
+from tests.daemon.running import DEADLINE_S, command, until
 from tests.daemon.test_odd_answers import _JSON, _logged, _only_polls, _settled
 
 pytestmark = pytest.mark.skipif(
@@ -74,5 +74,5 @@ def test_a_disk_that_is_full_keeps_what_was_stored(tmp_path: Path) -> None:
             assert json.loads(inside.read_text()) == kept
         finally:
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(DEADLINE_S) == 0
     assert "Traceback" not in log.read_text()

@@ -89,6 +89,7 @@ def test_a_raspberry_pi_tells_its_voltage(
     program.write_text(f"#!/bin/sh\necho throttled={said}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(sensors, "VCGENCMD_S", 60.0)
     assert sensors.Sensors(tmp_path, sys=tmp_path).read()["is_undervolted"] is undervolted
 
 
