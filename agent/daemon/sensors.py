@@ -21,6 +21,7 @@ _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 _HWMON = "class/hwmon"
 _SERIAL = re.compile(r"^Serial\s*:\s*([0-9a-fA-F]+)", re.MULTILINE)
 VCGENCMD_S = 2.0
+"""So long it may take to say."""
 _UNDERVOLTED = 0x1 | 0x10000
 """Bits of the firmware: under voltage now, or since the boot."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from tests.hostlab.lab import RUN_S, Run, at_once, needs_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 OFF = """
 scenario: Off and on
@@ -97,12 +97,20 @@ def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     again = OFF.replace("Off and on", "Once more off and on")
     for name, text in (("off", OFF), ("again", again), ("many", MANY)):
         (tmp_path / f"{name}.scenario.yaml").write_text(text)
-    found = tmp_path / "found.json"
+    found, temporary = tmp_path / "found.json", tmp_path / "temporary"
+    temporary.mkdir()
     words = [sys.executable, "-m", "scenarios", "diff", str(tmp_path), "-j", "2"]
     before = set(netns.left_behind())
     # a busy machine may be late; whether the times are near is not what this is about
     words += ["--speed", "25", "--tolerance", "900", "--json", str(found)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RUN_S)
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RUN_S,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     first, *_, last = done.stdout.splitlines()
     assert first.startswith("left out  Many devices: the host lab has 200 sites, not 201")
@@ -110,8 +118,7 @@ def test_labs_run_at_once_and_are_counted(tmp_path: Path) -> None:
     verdicts = {row["name"]: row["verdict"] for row in json.loads(found.read_text())["scenarios"]}
     assert sorted(verdicts.values()) == ["left out", "same", "same"]
     assert set(netns.left_behind()) <= before
-    left = [path.name for path in Path(tempfile.gettempdir()).glob("fieldbeat-*")]
-    assert [name for name in left if netns.is_left(name)] == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_links_are_as_the_scenario_says(links: Run) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST, PORT = PLACES["vpn"].host, 9_000
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 CONNECTS = f"""
 import socket, time
 held = socket.create_connection(("{HOST}", {PORT}))
@@ -86,7 +86,7 @@ async def _lives(names: netns.Names, folder: Path) -> None:
                     try:
                         before.send(b"are you there?")
                         await asyncio.sleep(0.01)
-                    except ConnectionResetError:
+                    except (ConnectionResetError, BrokenPipeError):
                         reset = True
         await board.stop()
         await second.wait()

@@ -13,7 +13,7 @@ from scenarios.hostlab import netns
 from scenarios.hostlab.preloaded import Preloaded
 from tests.hostlab.lab import needs_host
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 NAMES = "nameserver 192.0.2.1\n"
 
 
