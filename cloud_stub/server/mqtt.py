@@ -104,7 +104,8 @@ class Publisher:
             standing = self._standing()
             while True:
                 while unsent or not subscriber.queue.empty():
-                    unsent = unsent or [subscriber.queue.get_nowait()]
+                    if not unsent:
+                        unsent.append(subscriber.queue.get_nowait())
                     await self._send(client, unsent[0])
                     self.published += 1
                     unsent.pop()

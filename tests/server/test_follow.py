@@ -17,6 +17,7 @@ import aiohttp
 import aiomqtt
 import pytest
 
+from tests.ports import free_port
 from tests.stub_cloud import SETTINGS, running
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tests.stub_cloud import Device, Stub
 
 UUID = "d94a49732bbae3105908d6442b4dcb59"
-WAIT_S = 10
+WAIT_S = 60
 
 
 @pytest.fixture
@@ -125,9 +126,7 @@ def broker(tmp_path: Path) -> Iterator[tuple[int, Any]]:
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if program is None:
         pytest.skip("mosquitto is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     running_now: list[subprocess.Popen[bytes]] = []
@@ -218,6 +217,29 @@ def test_a_server_stops_though_a_cancellation_is_lost(
         device.report({"provisioning_state": "Later"})
         assert acknowledged.wait(WAIT_S)
     assert stub.server._publisher._task.done()  # type: ignore[union-attr]
+
+
+def test_an_event_that_did_not_arrive_is_published_again(
+    tmp_path: Path, broker: tuple[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, tries = aiomqtt.Client.publish, []
+
+    async def fails_once(client: aiomqtt.Client, topic: str, payload: bytes, **more: Any) -> None:
+        event = json.loads(payload)
+        if (event["to"], event["cause"] != "snapshot") == ("Later", True):
+            tries.append(topic)
+            if len(tries) == 1:
+                raise aiomqtt.MqttError("the connection is lost")
+        await publish(client, topic, payload, **more)
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", fails_once)
+    port, _ = broker
+    with running(tmp_path, replace(SETTINGS, mqtt=f"mqtt://127.0.0.1:{port}")) as stub:
+        device = stub.fleet().device(UUID)
+        device.poll()
+        _until(lambda: stub.server._publisher.published > 3)  # type: ignore[union-attr]
+        device.report({"provisioning_state": "Later"})
+        _until(lambda: len(tries) == 2)
 
 
 def test_a_broker_that_forgot_is_told_what_stands(tmp_path: Path, broker: tuple[int, Any]) -> None:
