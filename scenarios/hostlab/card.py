@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
@@ -23,6 +24,12 @@ MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 TRIES, AGAIN_S = 50, 0.1
 """A file system with a file open for writing does not become read-only."""
+
+
+def _what_is_there(source: str, to: str) -> None:
+    """Copy a file of a disk that is written to meanwhile: one may be renamed or removed."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, to)
 
 
 class Card:
@@ -80,7 +87,9 @@ class Card:
             shutil.rmtree(self._remembered)
         self._remembered = self.folder.with_name(f"{self.folder.name}.then") if begins else None
         if self._remembered is not None:
-            shutil.copytree(self.folder, self._remembered, symlinks=True)
+            shutil.copytree(
+                self.folder, self._remembered, symlinks=True, copy_function=_what_is_there
+            )
 
     def power_gone(self) -> None:
         """What a forgetful one holds is what it held when it began to forget."""
