@@ -53,6 +53,6 @@ def test_schemathesis_finds_no_server_error_and_no_violation(tmp_path: Path) -> 
         command += ["--seed", "1", "--phases", "examples,coverage,fuzzing", "--no-color"]
         command += ["-H", f"Authorization: Bearer {stub.token}"]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=900
         )
     assert done.returncode == 0, done.stdout[-4_000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +24,13 @@ from cloud_stub.server.tls import development_authority, server_context
 from tests.stub_cloud import SETTINGS, VPN_KEY, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.stub_cloud import Stub
+    from tests.stub_cloud import Answered, Stub
 
 UUID = "d94a49732bbae3105908d6442b4dcb59"
+DEADLINE_S = 120
 
 
 @pytest.fixture
@@ -55,7 +58,9 @@ def test_a_development_authority_serves_https_that_clients_can_check(tmp_path: P
     pair = development_authority(tmp_path / "tls", ["127.0.0.1", "localhost"])
     with running(tmp_path, replace(SETTINGS, certificate=pair)) as stub:
         context = ssl.create_default_context(cafile=str(tmp_path / "tls" / "ca.pem"))
-        with urllib.request.urlopen(f"{stub.url}/ping", context=context, timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"{stub.url}/ping", context=context, timeout=DEADLINE_S
+        ) as answer:
             assert answer.read() == b"OK"
     assert (tmp_path / "tls" / "ca.key").stat().st_mode & 0o077 == 0
 
@@ -78,19 +83,21 @@ def test_the_real_apis_variables_set_the_timings() -> None:
 
 def _connect(stub: Stub) -> socket.socket:
     host, port = stub.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /ping HTTP/1.1\r\nHost: x\r\n"])
 def test_a_client_that_sends_no_whole_head_is_cut_off(tmp_path: Path, sent: bytes) -> None:
-    with running(tmp_path, replace(SETTINGS, slow_client_s=0.1)) as stub, _connect(stub) as slow:
+    with running(tmp_path, replace(SETTINGS, slow_client_s=1)) as stub, _connect(stub) as slow:
         slow.sendall(sent)
-        assert slow.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):  # what was sent came too late to be read
+            assert slow.recv(1) == b""
 
 
 def test_a_body_that_does_not_arrive_is_a_time_out(tmp_path: Path) -> None:
     head = b"POST /login_ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with running(tmp_path, replace(SETTINGS, slow_client_s=0.1)) as stub, _connect(stub) as slow:
+    # longer than it may take from the connection to what is sent on it
+    with running(tmp_path, replace(SETTINGS, slow_client_s=3)) as stub, _connect(stub) as slow:
         slow.sendall(head + b'Content-Length: 100\r\n\r\n{"user')
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
 
@@ -102,9 +109,17 @@ def test_connections_beyond_the_bound_are_told_to_come_back(tmp_path: Path) -> N
             assert first.recv(100).startswith(b"HTTP/1.1 200 ")
             with _connect(stub) as second:
                 assert second.recv(100).startswith(b"HTTP/1.1 503 ")
-        until_s = time.monotonic() + 20
-        while stub.ask("GET", "/ping", key=None).status != 200:
+        until_s = time.monotonic() + DEADLINE_S
+        while not _served(stub):  # until the server has seen that the first one is gone
             assert time.monotonic() < until_s
+            time.sleep(0.01)
+
+
+def _served(stub: Stub) -> bool:
+    try:
+        return stub.ask("GET", "/ping", key=None).status == 200
+    except OSError:  # refused before it was sent whole
+        return False
 
 
 # --- faults -------------------------------------------------------------------------------------
@@ -150,7 +165,7 @@ def test_a_hanging_api_answers_when_it_is_well_again(stub: Stub) -> None:
     device = stub.fleet().device(UUID)
     _put(stub, {"api": [{"state": "hang", "device": UUID}]})
     host, port = stub.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as waiting:
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as waiting:
         waiting.sendall(
             f"GET /device/v3/{UUID}/state HTTP/1.1\r\nHost: x\r\n"
             f"Authorization: Bearer {device.key}\r\n\r\n".encode()
@@ -159,7 +174,7 @@ def test_a_hanging_api_answers_when_it_is_well_again(stub: Stub) -> None:
         with pytest.raises(TimeoutError):
             waiting.recv(1)
         stub.ask("DELETE", "/fieldbeat/v1/faults")
-        waiting.settimeout(10)
+        waiting.settimeout(DEADLINE_S)
         assert waiting.recv(1) == b""
 
 
@@ -225,35 +240,46 @@ def test_faults_are_for_the_administrator(stub: Stub) -> None:
 def test_too_many_requests_of_a_key_are_told_when_to_come_back(tmp_path: Path) -> None:
     with running(tmp_path, replace(SETTINGS, requests_per_s=1)) as stub:
         device = stub.fleet().device(UUID)
-        found = [device.poll() for _ in range(80)]
-        refused = [answer for answer in found if answer.status == 429]
-        assert refused
-        assert int(refused[0].headers["retry-after"]) >= 1
-        assert found[0].status == 200
+        assert device.poll().status == 200
+        refused = _when_refused(device.poll)
+        assert int(refused.headers["retry-after"]) >= 1
 
 
 def test_guessing_passwords_is_slowed_down(stub: Stub) -> None:
     guess = {"username": "admin", "password": "guess"}
-    found = [stub.ask("POST", "/login_", guess, key=None) for _ in range(14)]
-    assert found[0].status == 401
-    assert found[-1].status == 429
-    assert int(found[-1].headers["retry-after"]) >= 1
+    assert stub.ask("POST", "/login_", guess, key=None).status == 401
+    refused = _when_refused(lambda: stub.ask("POST", "/login_", guess, key=None))
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+def _when_refused(ask: Callable[[], Answered]) -> Answered:
+    """The first answer that one asked too often; how many there are before is a matter of pace."""
+    until_s = time.monotonic() + DEADLINE_S
+    while (answer := ask()).status != 429:
+        assert time.monotonic() < until_s
+    return answer
 
 
 # --- as a program -------------------------------------------------------------------------------
 
 
-def _program(folder: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
+@contextmanager
+def _program(folder: Path, *more: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A server; it has ended afterwards, whatever the test finds."""
     command = [sys.executable, "-m", "scenarios", "cloud", "--listen", "127.0.0.1:0"]
     command += ["--db", str(folder / "cloud.sqlite"), *more]
     clean = {name: value for name, value in os.environ.items() if "FIELDBEAT" not in name}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**clean, **variables},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_first_start_prints_what_it_made_once_and_stops_on_a_signal(tmp_path: Path) -> None:
@@ -267,7 +293,7 @@ def test_a_first_start_prints_what_it_made_once_and_stops_on_a_signal(tmp_path: 
                 if "listens on" in line:
                     break
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(DEADLINE_S) == 0
             assert process.stderr is not None
             assert process.stderr.read() == ""
         said.append("".join(lines))
@@ -280,7 +306,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> N
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(address))
-        channel.settimeout(20)
+        channel.settimeout(DEADLINE_S)
         with _program(tmp_path, NOTIFY_SOCKET=str(address), WATCHDOG_USEC="200000") as process:
             assert channel.recv(1_000).startswith(b"READY=1")
             assert channel.recv(1_000) == b"WATCHDOG=1"
@@ -288,7 +314,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> N
             told = [channel.recv(1_000)]
             while told[-1] != b"STOPPING=1":
                 told.append(channel.recv(1_000))
-            assert process.wait(10) == 0
+            assert process.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.parametrize(
@@ -306,7 +332,7 @@ def test_a_wrong_flag_is_one_line_and_an_exit_status(
     tmp_path: Path, flags: list[str], status: int, words: str
 ) -> None:
     with _program(tmp_path, *flags) as process:
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == status
     assert words in told
     assert "Traceback" not in told
@@ -317,6 +343,6 @@ def test_logs_can_be_json(tmp_path: Path) -> None:
         assert process.stderr is not None
         line = json.loads(process.stderr.readline())
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=DEADLINE_S)
     assert line["level"] == "warning"
     assert "MQTT broker" in line["message"]

@@ -64,6 +64,8 @@ def test_an_image_has_as_many_layers_as_in_the_virtual_lab_and_its_size() -> Non
 
 def test_a_registry_that_goes_down_cuts_downloads_under_way(stub: Stub) -> None:
     name, key = _name(stub)
+    # many blocks, of a second each: the fault comes between two of them
+    assert stub.ask("PATCH", "/v7/image?$filter=id gt 0", {"image_size": "40000000"}).status == 200
     token = _token(stub, name, key).json["token"]
     layer = _get(stub, f"/v2/{name}/manifests/latest", token).json["layers"][-1]
     stub.ask("PUT", "/fieldbeat/v1/faults", {"registry_rate": 60_000})

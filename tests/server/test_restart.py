@@ -115,7 +115,7 @@ def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     command = [sys.executable, "-m", "scenarios", "cloud", "--db", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 2
     assert "later fieldbeat" in done.stderr
     assert "Traceback" not in done.stderr
@@ -144,7 +144,7 @@ class _Writers:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
 
     def _client(self) -> Load:
         client = Load.__new__(Load)
@@ -229,8 +229,8 @@ class _Devices(threading.Thread):
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, seed: int) -> None:
     draws = random.Random(seed)
-    # a heartbeat window of 3 s: who misses it is seen
-    short = {"DEFAULT_SUPERVISOR_POLL_INTERVAL": "2000"}
+    # a heartbeat window of 15 s: who misses it is seen, and a busy machine does not
+    short = {"DEFAULT_SUPERVISOR_POLL_INTERVAL": "10000"}
     with process(tmp_path, **short) as (port, pid):
         load = Load(port).made(8)
         devices = _Devices(load)
@@ -252,17 +252,17 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, 
         assert writers.variables.items() <= {row["name"]: row["value"] for row in names}.items()
         for uuid, key in writers.registered.items():
             assert load.ask("GET", f"/device/v3/{uuid}/state", key=key)
-        _wait_for(lambda: devices.answered >= before + 8 * 8)  # four seconds: more than a window
+        _wait_for(lambda: devices.answered >= before + 8 * 33)  # 16 s: more than a window
         page = json.loads(load.ask("GET", "/fieldbeat/v1/events?field=api_heartbeat_state"))
         gone = [event for event in page["events"] if event["to"] != "online"]
         assert [event for event in gone if event["device"] in load.keys] == []
         devices.done.set()
-        devices.join(20)
+        devices.join(60)
         load.close()
 
 
 def _wait_for(condition: Any) -> None:
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < until_s
         time.sleep(0.02)

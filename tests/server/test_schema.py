@@ -28,7 +28,7 @@ def test_migrations_make_the_tables_of_the_program(stub: Stub) -> None:
                 lambda sync: compare_metadata(MigrationContext.configure(sync), METADATA)
             )
 
-    assert asyncio.run_coroutine_threadsafe(differences(), stub.loop).result(20) == []
+    assert asyncio.run_coroutine_threadsafe(differences(), stub.loop).result(60) == []
 
 
 def test_the_newest_revision_is_the_head() -> None:

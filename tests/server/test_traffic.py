@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.stub_cloud import Stub
 
 UUID = "d94a49732bbae3105908d6442b4dcb59"
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 DEVICE = "127.0.0.9"
 """Where what is looked at comes from: the fixtures' own requests are told when they will."""
 
