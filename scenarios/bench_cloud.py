@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 SECONDS = 5.0
 """Of each kind of load."""
-_START_S = 30.0
+_START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ def stub(folder: Path, **variables: str) -> Iterator[tuple[int, int]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=_START_S)
 
 
 def _port(log: Path, ended: Any) -> int:

@@ -26,7 +26,7 @@ VPN_KEY = "the-key-of-the-vpn-service"
 SETTINGS = ServerSettings(
     port=0, admin_email=EMAIL, admin_password=PASSWORD, vpn_service_key=VPN_KEY, lag_s=0.05
 )
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 class Answered(NamedTuple):
