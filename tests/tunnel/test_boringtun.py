@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.tunnel.peer import Peer
 
 HERE, THERE = "10.96.0.2", "10.96.0.1"
-DEADLINE_S = 60
+DEADLINE_S = 180
 AGAIN_S = 0.25
 
 

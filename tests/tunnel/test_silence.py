@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SPEED = 60.0
-DEADLINE_S = 30.0
+DEADLINE_S = 180.0
 """Real ones."""
 
 
