@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,10 @@ from agent.tunnel.plan import Plan, as_text, key_of, read_plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 PSK = bytes(range(32))
+_NUMBERS = count()
+"""Of pings."""
 BLOCK_S = 20
 """Longer than the 15 s after which WireGuard begins anew where data stays unanswered."""
 NOBODY = "02:00:00:00:00:01"
@@ -86,9 +89,9 @@ async def serve(kind: str, folder: Path, host: str) -> None:
         await hear(folder, "answered")
         if sources != {ADDRESS}:
             raise BrokenError(f"words came from {sources}")
-        count = (await end.received()).get(public, 0)
-        if count < 148:
-            raise BrokenError(f"it counted {count} bytes of a client that shook hands")
+        counted = (await end.received()).get(public, 0)
+        if counted < 148:
+            raise BrokenError(f"it counted {counted} bytes of a client that shook hands")
         await hear(folder, "blocked")
         before = (await end.received()).get(public, 0)
         await hear(folder, "silent")
@@ -158,11 +161,14 @@ def _ip(*words: str) -> str:
 
 
 async def _pinged(end: Any, got: list[bytes], tries: int) -> bool:
-    for number in range(tries):
+    """Whether one of these pings is answered; an answer to an earlier one may still come."""
+    asked = {next(_NUMBERS) for _ in range(tries)}
+    for number in sorted(asked):
         end.say(channel.write(channel.Message(channel.PING, number, None))[0])
         for _ in range(20):
             await asyncio.sleep(0.05)
-            if got:
+            found = [channel.Reader().take(datagram) for datagram in got]
+            if any(message is not None and message.number in asked for message in found):
                 return True
     return False
 

@@ -34,7 +34,7 @@ def wireguard_go(name: str, address: str) -> Iterator[Path]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        socket, end_s = SOCKETS / f"{name}.sock", time.monotonic() + 20
+        socket, end_s = SOCKETS / f"{name}.sock", time.monotonic() + 120
         while not socket.exists():
             assert time.monotonic() < end_s
             assert started.poll() is None

@@ -43,7 +43,7 @@ def test_what_a_tunnel_promises(tmp_path: Path, server: str, device: str) -> Non
             )
             for namespace, role, kind in ((here, "server", server), (there, "device", device))
         ]
-        said = [started.communicate(timeout=120)[0] for started in programs]
+        said = [started.communicate(timeout=400)[0] for started in programs]
     finally:
         names.remove()
     assert [words.splitlines()[-1:] for words in said] == [["kept"], ["kept"]], said
