@@ -114,8 +114,8 @@ class Names:
     def make(self, what: str) -> str:
         """A new namespace, its loopback up."""
         name = f"{self._prefix}-{what}"
+        self.made.append(name)  # first: it may be there though whoever makes it is interrupted
         run("ip", "netns", "add", name)
-        self.made.append(name)
         run("ip", "-n", name, "link", "set", "lo", "up")
         return name
 

@@ -136,12 +136,30 @@ def test_a_firewall_really_meets_packets_and_is_noticed() -> None:
 
 
 @contextmanager
-def _under_way(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _at_a_terminal(*, in_the_background: bool) -> Iterator[None]:
+    """Programs begun inside hear its signals, though these tests may be run without one."""
+    meant = {
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.SIG_IGN if in_the_background else signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, how) for number, how in meant.items()}
+    try:
+        yield
+    finally:
+        for number, how in before.items():
+            signal.signal(number, how)
+
+
+@contextmanager
+def _under_way(
+    folder: Path, *, in_the_background: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run whose namespaces are there; it has ended afterwards, whatever the test finds."""
     file = folder / "case.scenario.yaml"
     file.write_text(FIREWALL)
     command = [sys.executable, "-m", "scenarios", "run", str(file), "--lab", "host"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with _at_a_terminal(in_the_background=in_the_background):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end_s = time.monotonic() + DEADLINE_S
         # the cloud's, the device's and its router's
@@ -189,13 +207,16 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
         pytest.param((signal.SIGTERM,), id="terminated"),
         pytest.param((signal.SIGHUP,), id="its terminal is gone"),
         pytest.param((signal.SIGINT, signal.SIGTERM), id="in a hurry"),
+        pytest.param((signal.SIGTERM, signal.SIGINT), id="in the background"),
     ],
 )
 def test_a_run_that_is_asked_to_end_takes_everything_with_it(
     tmp_path: Path, signals: tuple[signal.Signals, ...]
 ) -> None:
     needs_host("wireguard-go")
-    with _under_way(tmp_path) as asked:
+    # a shell's background job ignores Ctrl-C
+    ignores = signals[-1] is signal.SIGINT
+    with _under_way(tmp_path, in_the_background=ignores) as asked:
         for number in signals:
             asked.send_signal(number)
         asked.wait(DEADLINE_S)
