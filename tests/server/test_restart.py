@@ -253,6 +253,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, 
         for uuid, key in writers.registered.items():
             assert load.ask("GET", f"/device/v3/{uuid}/state", key=key)
         _wait_for(lambda: devices.answered >= before + 8 * 33)  # 16 s: more than a window
+        load.close()  # it was idle: the server may have closed it by now
         page = json.loads(load.ask("GET", "/fieldbeat/v1/events?field=api_heartbeat_state"))
         gone = [event for event in page["events"] if event["to"] != "online"]
         assert [event for event in gone if event["device"] in load.keys] == []
