@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from .busy import Busy
+
 
 class Change(NamedTuple):
     """A field of a device changed in the cloud's view."""
@@ -163,7 +165,10 @@ def _most_within(rows: Sequence[tuple[int, int]], span_ms: int) -> tuple[int, in
 class History:
     """A recorded run, in the order it happened; times never go backwards."""
 
-    __slots__ = ("changes", "end_ms", "heartbeats", "initial", "marks", "notes", "traffic", "unmet")
+    __slots__ = (
+        *("busy", "changes", "end_ms", "heartbeats", "initial", "marks", "notes", "traffic"),
+        "unmet",
+    )
 
     def __init__(self, devices: Mapping[str, Mapping[str, Any]]) -> None:
         self.initial: dict[str, Mapping[str, Any]] = dict(devices)
@@ -176,6 +181,8 @@ class History:
         """``None`` where nobody counted."""
         self.heartbeats = 0
         self.end_ms = 0
+        self.busy: Busy | None = None
+        """The machine; ``None`` where no real programs ran."""
 
     def forget(self) -> None:
         """Let go of everything recorded so far."""

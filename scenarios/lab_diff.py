@@ -17,6 +17,7 @@ from .series import Index
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .busy import Busy
     from .history import History
 
 FIELDS = (
@@ -83,9 +84,18 @@ class Comparison:
     """The largest difference in time, where the same came."""
     differences: tuple[Difference, ...] = ()
     """Not the same came, or too far apart."""
+    busy: Busy | None = None
+    """The machine of the host lab."""
 
     @classmethod
-    def of(cls, name: str, file: str, found: Sequence[Difference], limit_ms: int) -> Comparison:
+    def of(
+        cls,
+        name: str,
+        file: str,
+        found: Sequence[Difference],
+        limit_ms: int,
+        busy: Busy | None = None,
+    ) -> Comparison:
         """The verdict over all fields; ``limit_ms``: how far apart a change may come."""
         apart_ms = [d.apart_ms for d in found if d.apart_ms is not None]
         wrong = [d for d in found if d.apart_ms is None or d.apart_ms > limit_ms]
@@ -96,6 +106,7 @@ class Comparison:
             fields=len(found),
             apart_ms=max(apart_ms, default=0),
             differences=tuple(sorted(wrong, key=lambda d: d.same_values)),
+            busy=busy,
         )
 
     def lines(self) -> Iterator[str]:
@@ -112,6 +123,8 @@ class Comparison:
         for difference in self.differences:
             yield f"  {difference.device} {difference.field}"
             yield from difference.lines()
+        if self.differences and self.busy is not None:
+            yield f"  the machine: {self.busy.words}"
 
     def document(self) -> dict[str, Any]:
         """For programs; times in seconds."""
@@ -126,6 +139,7 @@ class Comparison:
             "words": self.words,
             "fields": self.fields,
             "apart": self.apart_ms / 1_000,
+            "machine": None if self.busy is None else self.busy.document(),
             "differences": [
                 {
                     "device": d.device,

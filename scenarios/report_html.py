@@ -123,6 +123,7 @@ def _scenario(number: int, result: ScenarioResult) -> dict[str, Any]:
         ],
         "left_out": left_out,
         "command": result.command,
+        "busy": "" if history.busy is None else history.busy.words,
         "steps": _steps(result),
         "chart": _chart(result, drawn),
         "rows": [_row(result, row) for row in result.rows],

@@ -50,6 +50,8 @@ def failure(result: ScenarioResult) -> Iterator[str]:
             yield ""
             yield from row_story(result, row)
     yield ""
+    if result.history.busy is not None:
+        yield f"  the machine: {result.history.busy.words}"
     yield f"  again: {result.command}"
 
 

@@ -163,6 +163,7 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
             }
             for clocks in result.clocks
         ],
+        **({} if history.busy is None else {"machine": history.busy.document()}),
         "expectations": [
             {
                 "kind": row.kind,

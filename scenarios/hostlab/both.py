@@ -58,7 +58,8 @@ class Both:
             return _without(scenario, error, failed=True)
         limit_ms = self.limit_ms(scenario)
         found = compare(model, reality, shortest_ms=shortest_ms, phase_ms=limit_ms)
-        return Comparison.of(scenario.name, scenario.file.as_posix(), found, limit_ms)
+        name, file = scenario.name, scenario.file.as_posix()
+        return Comparison.of(name, file, found, limit_ms, busy=reality.busy)
 
 
 def _without(scenario: Scenario, error: LabError, *, failed: bool) -> Comparison:

@@ -36,6 +36,7 @@ from .scripted import VpnInstances
 from .steps import carry_out, refuse_what_cannot_be
 from .topology import make_cloud
 from .vpn_servers import VpnServers, ports_of
+from .watch import watching
 from .wire import can_have_wires
 from .works import Works
 
@@ -122,7 +123,8 @@ class HostWorld:
         """
         try:
             await self._set_up()
-            await self._timeline()
+            async with watching(self):
+                await self._timeline()
             return self.history
         except (aiohttp.ClientError, PullError, TimeoutError) as error:
             words = await self.cloud.why_ended() if hasattr(self, "cloud") else None
