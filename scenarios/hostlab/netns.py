@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 PARAMETERS = Path("/proc/sys")
 FORWARD = "net/ipv4/ip_forward"
 CLONE_NEWNET = 0x40000000
+DYING_S = 10.0
+"""A killed process gives its memory back first."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -136,8 +139,11 @@ def _started(pid: int) -> int:
 
 
 def remove(name: str) -> None:
-    """Kill everything in a namespace and remove it."""
+    """Kill everything in a namespace and remove it; then its folder can be removed, too."""
     kill_all(name)
+    end_s = time.monotonic() + DYING_S
+    while pids(name) and time.monotonic() < end_s:
+        time.sleep(0.01)
     with contextlib.suppress(LabError):
         run("ip", "netns", "del", name)
 

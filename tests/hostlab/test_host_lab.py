@@ -201,6 +201,20 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next_one(tmp_path: Path) 
         subprocess.run(["ip", "netns", "del", kept], check=True)
 
 
+def test_what_ran_in_a_namespace_is_gone_before_it_is() -> None:
+    """Else it could still write to a folder that is being removed."""
+    needs_host()
+    names = netns.Names()
+    space = names.make("big")
+    fills = "held = bytearray(b'x') * 400_000_000; print('full', flush=True); input()"
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", fills]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as big:
+        assert big.stdout is not None
+        assert big.stdout.readline() == b"full\n"
+        names.remove()
+        assert psutil.Process(big.pid).status() == psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.parametrize(
     "signals",
     [
