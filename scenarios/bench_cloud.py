@@ -230,7 +230,6 @@ class Fleet:
         login = {"username": "bench@localhost", "password": "bench-password"}
         self.token = self.ask("POST", "/login_", login).decode()
         self.keys: dict[str, str] = {}
-        self.etags: dict[str, str] = {}
 
     def connect(self, port: int) -> None:
         """From now on ask the stub at this port."""

@@ -143,11 +143,6 @@ def xcipher(key: bytes, head: bytes) -> ChaCha20Poly1305:
     return ChaCha20Poly1305(hchacha20(key, head))
 
 
-def xseal(key: bytes, nonce: bytes, text: bytes, also: bytes) -> bytes:
-    """Encrypt under a 24-byte nonce."""
-    return xcipher(key, nonce[:16]).encrypt(bytes(4) + nonce[16:], text, also)
-
-
 def xopen(key: bytes, nonce: bytes, sealed: bytes, also: bytes) -> bytes:
     """Decrypt what was sealed under a 24-byte nonce.
 
