@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ def terminated_as_interrupted() -> Iterator[None]:
             signal.signal(number, _as_interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        # a second one cuts the cleaning up short; asyncio need not tell what is open still
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -38,16 +43,22 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Inside, nothing ends the program but SIGKILL: for what is done in a moment."""
+    """Inside, nothing ends the program but SIGKILL, for what is done in a moment; asyncio does not
+    tell of processes that end while their loop is closed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDS)}
     for number in before:
         signal.signal(number, signal.SIG_IGN)
+    asyncio_log = logging.getLogger("asyncio")
+    told = asyncio_log.level
+    asyncio_log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        asyncio_log.setLevel(told)
         for number, handler in before.items():
             signal.signal(number, handler)
 
