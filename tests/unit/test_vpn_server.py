@@ -314,3 +314,69 @@ def test_a_log_in_costs_the_same_in_a_crowd() -> None:
     assert len(driven.of(AcceptSession)) == 1_000
     assert len(driven.of(CloseSession)) == 500
     assert (peers.times, pending.times) == (0, 1)
+
+
+def test_who_falls_silent_again_is_given_up_for_the_newer_silence() -> None:
+    driven = Driven()
+    session = driven.connect()
+    driven.run_until(15_000)
+    driven.feed(PeerSilent(session=session, last_heard_ms=0))
+    driven.run_until(60_000)
+    driven.feed(PeerHeard(session=session))
+    driven.run_until(105_000)
+    driven.feed(PeerSilent(session=session, last_heard_ms=90_000))
+    driven.run_until(300_000)
+    assert [at for at, _ in driven.of(CloseSession)] == [90_000 + 120_000]
+
+
+def test_what_the_api_said_of_keys_is_forgotten_when_it_is_believed_no_more() -> None:
+    driven = Driven()
+    driven.connect("one")
+    driven.run_until(100_000)
+    driven.connect("other")
+    driven.run_until(120_000)
+    assert [uuid for uuid, _ in driven.server._allowed] == ["other"]
+    driven.run_until(180_000)
+    assert not driven.server._allowed
+    assert driven.server.next_deadline_ms() is None
+    driven.connect("third")  # it is remembered anew
+    driven.run_until(400_000)
+    assert not driven.server._allowed
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_believed_as_well(status: int) -> None:
+    driven = Driven()
+    driven.status = {"/auth/": status}
+    driven.connect()
+    driven.connect()
+    asked = [e for _, e in driven.of(SendRequest) if "/auth/" in e.path]
+    assert len(asked) == 1
+    driven.run_until(11_000)
+    assert len(driven.of(RefuseSession)) == 2
+
+
+def test_it_is_idle_once_everybody_is_gone_and_the_api_knows() -> None:
+    def requests(effects: list[Effect]) -> list[SendRequest]:
+        return [effect for effect in effects if isinstance(effect, SendRequest)]
+
+    server = VpnServer("vpn1", "service-key", SETTINGS)
+    (asked,) = requests(server.handle(Started(), now_ms=0))
+    assert server.handle(Started(), now_ms=1) == []  # it asks once
+    server.handle(ResponseReceived(id=asked.id, status=201, body={"id": 5}), now_ms=2)
+    seen = [server.idle]
+    (auth,) = requests(server.handle(SessionRequested(session=1, uuid="u", key="k"), now_ms=3))
+    seen.append(server.idle)  # a client waits
+    server.handle(ResponseReceived(id=auth.id, status=200, body=None), now_ms=4)
+    (report,) = requests(server.handle(TimerFired(), now_ms=1_000))
+    server.handle(ResponseReceived(id=report.id, status=200, body=None), now_ms=1_001)
+    server.handle(TimerFired(), now_ms=2_000)
+    seen.append(server.idle)  # it is connected
+    server.handle(SessionClosed(session=1), now_ms=2_500)
+    seen.append(server.idle)  # its disconnect is to be told
+    (report,) = requests(server.handle(TimerFired(), now_ms=3_000))
+    seen.append(server.idle)  # it is being told
+    server.handle(ResponseReceived(id=report.id, status=200, body=None), now_ms=3_001)
+    server.handle(TimerFired(), now_ms=4_000)
+    seen.append(server.idle)
+    assert seen == [True, False, False, False, False, True]
