@@ -123,7 +123,8 @@ fleets:
   second: {names: [settled], release: {commit: s1, services: [other]}}
 timeline:
   - {at: 0s, do: power_on, on: [mover, settled]}
-  - {at: 6m, do: environment, name: SPEED, value: fast, service: main, on: mover, id: changed}
+  # before the first report of mere readings, 5 min after that of the boot: none may follow it for 10 s
+  - {at: 4m, do: environment, name: SPEED, value: fast, service: main, on: mover, id: changed}
   - {at: 9m, do: lock, state: hold, service: main, on: mover}
   - {at: 10m, do: move, fleet: second, on: mover, id: moved}
   - {at: 16m, do: action, name: reboot, expect: 423, on: mover}
