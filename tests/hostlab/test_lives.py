@@ -123,7 +123,7 @@ fleets:
   second: {names: [settled], release: {commit: s1, services: [other]}}
 timeline:
   - {at: 0s, do: power_on, on: [mover, settled]}
-  # before the first report of mere readings, 5 min after that of the boot: none may follow it for 10 s
+  # before the first report of mere readings, 5 min after the boot's: for 10 s none may follow it
   - {at: 4m, do: environment, name: SPEED, value: fast, service: main, on: mover, id: changed}
   - {at: 9m, do: lock, state: hold, service: main, on: mover}
   - {at: 10m, do: move, fleet: second, on: mover, id: moved}
