@@ -37,12 +37,8 @@ class Lateness:
             after_s = self._clock()
             late_s = after_s - before_s - EACH_S
             if late_s > self.worst_s:
-                self.worst_s, self.at_ms = late_s, max(0, self.now_ms())
+                self.worst_s, self.at_ms = late_s, max(0, self._now_ms())
             before_s = after_s
-
-    def now_ms(self) -> int:
-        """Of the lab."""
-        return self._now_ms()
 
 
 def waited_s(text: str) -> float | None:
